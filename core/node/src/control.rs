@@ -1,0 +1,172 @@
+//! The control thread: signals in, orders to shards and summaries out.
+//!
+//! For: draining, stopping, and telling how things are.
+//! Not here: what a shard does about it (`shard.rs`).
+//! Invariants: shards end together, when none has work left, for each relays datagrams to the others.
+
+use crate::counters::Summary;
+use crate::node::Running;
+use crate::shard::{Answer, Command};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+use std::fmt;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+/// How often shards are asked, while draining, whether they are done.
+const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long shards may take to answer. These machines freeze for a second now and then.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Exit status for a fault of our own (sysexits.h, EX_SOFTWARE).
+const EXIT_SOFTWARE: i32 = 70;
+
+/// Shards that do not answer.
+#[derive(Debug)]
+pub struct Unanswered {
+    shards: usize,
+    answered: usize,
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Unanswered { shards, answered } = self;
+        write!(f, "{answered} of {shards} shards answered within {ANSWER_WITHIN:?}")
+    }
+}
+
+impl std::error::Error for Unanswered {}
+
+/// What somebody outside wants of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Stop: gently the first time, at once the second.
+    Stop,
+    /// Tell how things are.
+    Show,
+}
+
+impl Running {
+    /// Has every shard take no new calls.
+    pub fn drain(&self) {
+        self.tell(Command::Drain);
+    }
+
+    /// How things are, by shard.
+    pub fn report(&self) -> Result<Vec<Summary>, Unanswered> {
+        self.tell(Command::Report);
+        self.collect()
+    }
+
+    /// Ends every shard; how things were, by shard.
+    pub fn stop(self) -> Result<Vec<Summary>, Unanswered> {
+        self.tell(Command::Stop);
+        let summaries = self.collect()?;
+        for handle in self.handles {
+            // A shard that answered has nothing left to fail at.
+            let _ = handle.join();
+        }
+        Ok(summaries)
+    }
+
+    fn tell(&self, command: Command) {
+        for shard in &self.commands {
+            // A shard that is gone shows when answers are missing.
+            let _ = shard.send(command);
+        }
+    }
+
+    fn collect(&self) -> Result<Vec<Summary>, Unanswered> {
+        let (shards, until) = (self.commands.len(), Instant::now() + ANSWER_WITHIN);
+        let mut summaries = Vec::with_capacity(shards);
+        while summaries.len() < shards {
+            match self.answers.recv_deadline(until) {
+                Ok(Answer::Report(summary) | Answer::Ended(summary)) => summaries.push(summary),
+                Err(_) => return Err(Unanswered { shards, answered: summaries.len() }),
+            }
+        }
+        summaries.sort_by_key(|summary| summary.shard);
+        Ok(summaries)
+    }
+}
+
+/// Runs the node until it is ordered to stop and has drained, then prints a line per shard.
+pub fn supervise(
+    running: Running,
+    orders: &flume::Receiver<Order>,
+    drain_timeout: Duration,
+) -> Result<(), Unanswered> {
+    while let Ok(Order::Show) = orders.recv() {
+        show(&running.report()?);
+    }
+    drain(&running, orders, drain_timeout)?;
+    show(&running.stop()?);
+    Ok(())
+}
+
+fn drain(
+    running: &Running,
+    orders: &flume::Receiver<Order>,
+    timeout: Duration,
+) -> Result<(), Unanswered> {
+    running.drain();
+    say(&format!(
+        "draining: new calls are refused, running ones may finish within {timeout:?}; \
+         a second signal stops at once"
+    ));
+    let until = Instant::now() + timeout;
+    let mut idle = false;
+    while Instant::now() < until {
+        match orders.recv_timeout(DRAIN_LOOK_EVERY) {
+            Ok(Order::Stop) => return Ok(()),
+            Ok(Order::Show) => show(&running.report()?),
+            Err(flume::RecvTimeoutError::Timeout) => {}
+            Err(flume::RecvTimeoutError::Disconnected) => std::thread::sleep(DRAIN_LOOK_EVERY),
+        }
+        // Twice in a row: at the first look a message may have been between two shards.
+        let was_idle = idle;
+        idle = running.report()?.iter().all(|summary| summary.census.is_empty());
+        if idle && was_idle {
+            return Ok(());
+        }
+    }
+    say(&format!("drain timed out after {timeout:?}; stopping with work left"));
+    Ok(())
+}
+
+fn show(summaries: &[Summary]) {
+    summaries.iter().for_each(|summary| say(&summary.to_string()));
+}
+
+/// Turns SIGTERM and SIGINT into [`Order::Stop`], SIGUSR1 into [`Order::Show`].
+pub fn orders_from_signals() -> io::Result<flume::Receiver<Order>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
+    let (order, orders) = flume::unbounded();
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            let wanted = if signal == SIGUSR1 { Order::Show } else { Order::Stop };
+            if order.send(wanted).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(orders)
+}
+
+/// Makes a panic on any thread end the process: a node that lost a shard must not go on without it.
+pub fn die_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("a nameless thread");
+        eprintln!("strowger: {name} panicked; the whole node stops (exit status {EXIT_SOFTWARE})");
+        std::process::exit(EXIT_SOFTWARE);
+    }));
+}
+
+/// Prints a line; a reader that went away does not stop the node.
+pub fn say(line: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}");
+    let _ = out.flush();
+}

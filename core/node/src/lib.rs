@@ -1,0 +1,25 @@
+//! The edge of Strowger: what an engine that only decides needs to meet the world.
+//!
+//! For: pinned shards, sockets, the mesh between shards, the clock, configuration files, signals.
+//! Not here: SIP. Everything that decides is in `core/sip`, behind [`engine::ShardEngine`].
+//! Invariants: `unsafe` stays within `udp/`; nothing remote is awaited on a shard.
+#![deny(unsafe_code)]
+
+mod bell;
+mod clock;
+pub mod config;
+pub mod control;
+mod cores;
+pub mod counters;
+pub mod engine;
+pub mod kernel;
+mod mesh;
+pub mod node;
+pub mod settings;
+mod shard;
+#[allow(unsafe_code)] // the one place for it: `udp/mod.rs` says why
+mod udp;
+
+pub use mesh::MeshSettings;
+pub use udp::UdpSettings;
+pub use udp::socket::BindError;

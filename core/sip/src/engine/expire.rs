@@ -1,0 +1,204 @@
+//! Timers that have come due, and the ends of transactions.
+//!
+//! For: handing each timer to its owner, freeing slots, telling modules of a transaction's end.
+//! Not here: the wheel (`wheel.rs`), what a timer means to a machine (`transaction/`).
+
+use super::Wake;
+use super::core::State;
+use super::slots::{
+    BranchState, Cancelling, ClientId, ClientMachine, ContextId, Owner, ServerId, ServerMachine,
+    TimerKey,
+};
+use crate::message::StatusCode;
+use crate::module::Heard;
+use crate::module::list::ModuleList;
+use crate::proxy::response;
+use crate::routing::Reply;
+use crate::transaction::{Failure, Fate, Step};
+
+/// Fires every timer that is due.
+pub(super) fn due<L: ModuleList>(state: &mut State<L>) {
+    while let Some(key) = state.core.wheel.pop_due(state.core.now) {
+        match key {
+            TimerKey::Server(id) => server(state, id),
+            TimerKey::Client(id) => client(state, id),
+            TimerKey::Lifetime(id) => lifetime(state, id),
+            TimerKey::Pause(id) => {
+                if let Some(context) = state.core.contexts.get_mut(id) {
+                    context.pause = None;
+                    state.core.wake(id);
+                }
+            }
+            TimerKey::Module(timer) => state.modules.timer(&mut state.core, timer),
+        }
+    }
+}
+
+fn server<L: ModuleList>(state: &mut State<L>, id: ServerId) {
+    let core = &mut state.core;
+    let Some(slot) = core.servers.get_mut(id) else { return };
+    slot.timer = None;
+    let before = core.out.sends.len();
+    let mut step = Step {
+        now: core.now,
+        timers: &core.settings.timers,
+        out: &mut core.out.sends,
+        pool: &mut core.pool,
+    };
+    let report = match &mut slot.machine {
+        ServerMachine::Invite(machine) => machine.expire(&mut step),
+        ServerMachine::NonInvite(machine) => machine.expire(&mut step),
+    };
+    let resent = (core.out.sends.len() - before) as u64;
+    core.metrics.retransmissions_sent += resent;
+    core.metrics.responses_sent += resent;
+    match report.fate {
+        Fate::Alive => core.rearm_server(id),
+        Fate::Terminated => state.free_server(id),
+    }
+}
+
+fn client<L: ModuleList>(state: &mut State<L>, id: ClientId) {
+    let core = &mut state.core;
+    let Some(slot) = core.clients.get_mut(id) else { return };
+    slot.timer = None;
+    if slot.timer_c.is_some_and(|timer_c| timer_c <= core.now) {
+        return timer_c(state, id);
+    }
+    let before = core.out.sends.len();
+    let mut step = Step {
+        now: core.now,
+        timers: &core.settings.timers,
+        out: &mut core.out.sends,
+        pool: &mut core.pool,
+    };
+    let report = match &mut slot.machine {
+        ClientMachine::Invite(machine) => machine.expire(&mut step),
+        ClientMachine::NonInvite(machine) => machine.expire(&mut step),
+    };
+    let resent = (core.out.sends.len() - before) as u64;
+    core.metrics.retransmissions_sent += resent;
+    core.metrics.requests_sent += resent;
+    let owner = slot.owner;
+    match report.fate {
+        Fate::Alive => core.rearm_client(id),
+        Fate::Terminated => core.free_client(id),
+    }
+    if let Some(failure) = report.failure {
+        failed(state, owner, failure);
+    }
+}
+
+/// A client transaction ended without a final response.
+fn failed<L: ModuleList>(
+    state: &mut State<L>,
+    owner: Owner<<L as crate::module::list::Types>::Token>,
+    failure: Failure,
+) {
+    let (heard, status) = match failure {
+        Failure::Timeout => (Heard::Timeout, StatusCode::REQUEST_TIMEOUT),
+        Failure::Transport => (Heard::Transport, StatusCode::SERVICE_UNAVAILABLE),
+    };
+    match owner {
+        Owner::Cancel => {}
+        Owner::Module(token) => state.modules.answered(&mut state.core, token, heard),
+        Owner::Branch { context, index, .. } => {
+            state.core.metrics.branches_timed_out += 1;
+            response::branch_failed(state, (context, index), status);
+        }
+    }
+}
+
+/// RFC 3261 §16.8: a ringing branch is cancelled and counts as 408. One that was cancelled before and
+/// did not end within 64*T1 is given up (§9.1).
+fn timer_c<L: ModuleList>(state: &mut State<L>, id: ClientId) {
+    let core = &mut state.core;
+    let Some(slot) = core.clients.get_mut(id) else { return };
+    slot.timer_c = None;
+    let owner = slot.owner;
+    let given_up = matches!(slot.cancelling, Cancelling::Sent(_));
+    if given_up && let ClientMachine::Invite(machine) = &mut slot.machine {
+        machine.abandon(&mut Step {
+            now: core.now,
+            timers: &core.settings.timers,
+            out: &mut core.out.sends,
+            pool: &mut core.pool,
+        });
+    }
+    core.rearm_client(id);
+    if !given_up {
+        state.cancel_client(id, Some(&[b"SIP;cause=408;text=\"Request Timeout\""]));
+    }
+    failed(state, owner, Failure::Timeout);
+}
+
+/// The routing has outlived its bound: what it still waits for is dropped.
+fn lifetime<L: ModuleList>(state: &mut State<L>, id: ContextId) {
+    let Some(context) = state.core.contexts.get_mut(id) else { return };
+    context.lifetime = None;
+    let task = context.task.take();
+    if let Some(task) = task {
+        state.core.woken.push_back(Wake::Stop(task));
+    }
+    state.cancel_pending(id, Some(&[b"SIP;cause=408;text=\"Request Timeout\""]));
+    let Some(context) = state.core.contexts.get(id) else { return };
+    if context.final_sent || context.server.is_none() {
+        state.finish(id);
+    } else {
+        state.answer(id, &Reply::new(super::receive::LIFETIME_STATUS.code()));
+    }
+}
+
+impl<L: ModuleList> State<L> {
+    /// Frees a server transaction's slot and tells the modules.
+    pub(crate) fn free_server(&mut self, id: ServerId) {
+        let Some(slot) = self.core.servers.remove(id) else { return };
+        if let Some(timer) = slot.timer {
+            self.core.wheel.cancel(timer);
+        }
+        self.core.server_index.remove_if(slot.key, id);
+        match slot.machine {
+            ServerMachine::Invite(machine) => machine.recycle(&mut self.core.pool),
+            ServerMachine::NonInvite(machine) => machine.recycle(&mut self.core.pool),
+        }
+        if let Some(context) = slot.context
+            && let Some(kept) = self.core.contexts.get_mut(context)
+        {
+            kept.final_sent = true;
+            self.finish(context);
+        }
+        self.modules.transaction_end(&mut self.core, slot.attached);
+    }
+
+    /// Forgets a request without an answer, as its routing asked.
+    pub(crate) fn abandon(&mut self, id: ContextId) {
+        self.cancel_pending(id, None);
+        let Some(context) = self.core.contexts.get(id) else { return };
+        match context.server {
+            Some(server) => self.free_server(server),
+            None => self.finish(id),
+        }
+    }
+
+    /// Whether the tables agree with each other; checked after every call in debug builds.
+    pub(crate) fn consistent(&self) -> bool {
+        let core = &self.core;
+        let servers = core.servers.iter().all(|(id, slot)| {
+            let listed = core.server_index.get(slot.key) == Some(id);
+            let context = slot.context.is_none_or(|context| {
+                core.contexts.get(context).is_some_and(|kept| kept.server == Some(id))
+            });
+            listed && context
+        });
+        let contexts = core.contexts.iter().all(|(_, context)| {
+            let pending = context.branches.iter().all(|branch| match branch {
+                BranchState::Pending(client) => core.clients.contains(*client),
+                BranchState::Answered(..) | BranchState::Failed(_) | BranchState::Superseded => {
+                    true
+                }
+            });
+            pending && context.server.is_none_or(|server| core.servers.contains(server))
+        });
+        servers && contexts && core.servers.len() == core.server_index.len()
+    }
+}

@@ -1,0 +1,329 @@
+//! The engine of one shard: a function of (state, input, now, entropy).
+//!
+//! For: the few entry points through which the edge, the rig, flows and fuzzers drive a shard.
+//! Not here: rules (`proxy/`), machines (`transaction/`), policy (`routing/`, modules).
+//! Invariants: after every call no routing is left that could go on; the same inputs and seed give the
+//! same actions, byte for byte.
+
+pub(crate) mod core;
+mod expire;
+pub mod incoming;
+mod key;
+pub(crate) mod plan;
+mod receive;
+pub mod slots;
+
+use self::core::{Core, State};
+use crate::actions::Actions;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::module::list::{Hooks, Types};
+use crate::module::{Command, Fault, Modules};
+use crate::proxy::{forward, response};
+use crate::routing::desk::Desk;
+use crate::routing::task::{Decided, Start, Tasks};
+use crate::routing::{Answer, ListOf, Routing};
+use crate::shard::{ShardId, ShardMap};
+use crate::time::{Duration, Instant, secs};
+use crate::transaction::Timers;
+use crate::transport::{Flow, Listeners};
+use slots::{ContextId, Watch};
+use std::rc::Rc;
+use std::task::Poll;
+
+/// What the modules of a routing tell their instances on other shards.
+pub type PeerOf<R> = <ListOf<R> as Types>::Peer;
+/// What the modules of a routing store.
+pub type RowOf<R> = <ListOf<R> as Types>::Row;
+/// What a shard of this routing wants done.
+pub type ActionsOf<R> = Actions<PeerOf<R>, RowOf<R>>;
+
+/// What happens to a shard.
+pub enum Input<'a, R: Routing> {
+    /// A datagram whose Call-ID is at home here.
+    Datagram {
+        /// Where it came from, and to which listener.
+        flow: Flow,
+        /// Its bytes, lent for the length of the call.
+        bytes: &'a [u8],
+    },
+    /// A message from a module's instance on another shard.
+    Peer {
+        /// Who sent it.
+        from: ShardId,
+        /// What it says.
+        message: PeerOf<R>,
+    },
+    /// A row from storage.
+    Row(RowOf<R>),
+    /// Refuse new calls from here on; what runs may finish.
+    Drain,
+}
+
+/// Settings of the engine, checked by whoever made them.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The transactions' timers.
+    pub timers: Timers,
+    /// Bounds of one message.
+    pub limits: Limits,
+    /// Hosts by which this node is known beside its listeners: `example.com`, `example.com:5070`.
+    pub aliases: Vec<String>,
+    /// Transactions for which memory is reserved at start.
+    pub transactions_reserved: usize,
+    /// Most server transactions, and as many client transactions; beyond, new requests get 503.
+    pub transactions_max: usize,
+    /// The longest that the routing of an INVITE may last (`max_inv_lifetime`).
+    pub max_inv_lifetime: Duration,
+    /// The same for other requests (`max_noninv_lifetime`).
+    pub max_noninv_lifetime: Duration,
+    /// What a caller is told to wait when the node drains, in seconds.
+    pub drain_retry_after_seconds: u32,
+}
+
+impl Default for Settings {
+    /// Kamailio's `tm` values where they exist; a million transactions; 10 s of Retry-After.
+    fn default() -> Settings {
+        Settings {
+            timers: Timers::default(),
+            limits: Limits::DATAGRAM,
+            aliases: Vec::new(),
+            transactions_reserved: 1024,
+            transactions_max: 1 << 20,
+            max_inv_lifetime: secs(180),
+            max_noninv_lifetime: secs(32),
+            drain_retry_after_seconds: 10,
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn lifetime(&self, invite: bool) -> Duration {
+        if invite { self.max_inv_lifetime } else { self.max_noninv_lifetime }
+    }
+}
+
+/// What a shard is made from.
+pub struct Setup<R: Routing> {
+    /// Which shard it is.
+    pub shard: ShardId,
+    /// Who owns which key; the same on all shards of the node.
+    pub map: ShardMap,
+    /// The node's listening addresses.
+    pub listeners: Listeners,
+    /// Randomness: another one for each shard and start, or a fixed one to replay a run.
+    pub seed: (u64, u64),
+    /// Settings.
+    pub settings: Settings,
+    /// The routing.
+    pub routing: R,
+    /// Its modules.
+    pub modules: R::Modules,
+}
+
+/// A routing that can go on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wake {
+    Start(ContextId),
+    Resume(ContextId),
+    /// Drop the routing; its request is over.
+    Stop(usize),
+}
+
+/// Live objects of a shard, counted from its tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Server transactions, lingering ones included.
+    pub server_transactions: usize,
+    /// Client transactions, lingering ones included.
+    pub client_transactions: usize,
+    /// Requests being routed.
+    pub contexts: usize,
+    /// Routings that wait.
+    pub waiting_routings: usize,
+    /// Armed timers.
+    pub timers: usize,
+    /// Objects that modules keep because of traffic.
+    pub module_objects: usize,
+}
+
+impl Census {
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        *self == Census::default()
+    }
+}
+
+/// One shard.
+pub struct Engine<R: Routing> {
+    desk: Rc<Desk<ListOf<R>>>,
+    tasks: Tasks<R>,
+    routing: Rc<R>,
+}
+
+impl<R: Routing> Engine<R> {
+    /// A shard with empty tables.
+    pub fn new(setup: Setup<R>) -> Engine<R> {
+        let Setup { shard, map, listeners, seed, settings, routing, modules } = setup;
+        let core = Core::new((shard, map), listeners, settings, seed);
+        let state = Box::new(State { core, modules: modules.into_list() });
+        Engine { desk: Rc::new(Desk::new(state)), tasks: Tasks::new(), routing: Rc::new(routing) }
+    }
+
+    /// Takes one input and adds to `out` what is to be done.
+    pub fn handle(&mut self, now: Instant, input: Input<'_, R>, out: &mut ActionsOf<R>) {
+        self.run(now, out, |state| match input {
+            Input::Datagram { flow, bytes } => receive::datagram(state, flow, bytes),
+            Input::Peer { from, message } => {
+                state.modules.peer(&mut state.core, from, message);
+            }
+            Input::Row(row) => state.modules.row(&mut state.core, row),
+            Input::Drain => state.core.draining = true,
+        });
+    }
+
+    /// Fires every timer that has come due.
+    pub fn expire(&mut self, now: Instant, out: &mut ActionsOf<R>) {
+        self.run(now, out, expire::due);
+    }
+
+    /// When [`Engine::expire`] is to be called; `None` while no timer runs.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.desk.with(|state| state.core.wheel.next_deadline())
+    }
+
+    /// Asks the modules a command of the control plane; `None` when none knows it.
+    pub fn command(
+        &mut self,
+        now: Instant,
+        command: &Command,
+        out: &mut ActionsOf<R>,
+    ) -> Option<Result<String, Fault>> {
+        let mut answer = None;
+        self.run(now, out, |state| answer = state.modules.command(&mut state.core, command));
+        answer
+    }
+
+    /// Counts what is alive.
+    pub fn census(&self) -> Census {
+        self.desk.with(|state| Census {
+            server_transactions: state.core.servers.len(),
+            client_transactions: state.core.clients.len(),
+            contexts: state.core.contexts.len(),
+            waiting_routings: self.tasks.waiting(),
+            timers: state.core.wheel.len(),
+            module_objects: state.modules.live(),
+        })
+    }
+
+    /// The shard's counters.
+    pub fn metrics(&self) -> Metrics {
+        self.desk.with(|state| state.core.metrics.clone())
+    }
+
+    /// Whether new calls are refused.
+    pub fn is_draining(&self) -> bool {
+        self.desk.with(|state| state.core.draining)
+    }
+
+    fn run(
+        &mut self,
+        now: Instant,
+        out: &mut ActionsOf<R>,
+        work: impl FnOnce(&mut State<ListOf<R>>),
+    ) {
+        let mut state = self.desk.take();
+        debug_assert!(now >= state.core.now, "time runs backwards");
+        state.core.now = now;
+        std::mem::swap(&mut state.core.out, out);
+        work(&mut state);
+        self.desk.put(state);
+        self.settle();
+        let mut state = self.desk.take();
+        std::mem::swap(&mut state.core.out, out);
+        // Linear in the tables: only the rig pays for it.
+        debug_assert!(cfg!(not(feature = "rig")) || state.consistent(), "tables contradict");
+        self.desk.put(state);
+    }
+
+    /// Lets routings run, delivers modules' messages to themselves, until nothing more happens.
+    fn settle(&mut self) {
+        loop {
+            let (wake, message) = self.desk.with(|state| {
+                let wake = state.core.woken.pop_front();
+                let message = if wake.is_none() { state.core.inbox.pop_front() } else { None };
+                (wake, message)
+            });
+            match (wake, message) {
+                (Some(Wake::Start(context)), _) => self.start(context),
+                (Some(Wake::Resume(context)), _) => self.resume(context),
+                (Some(Wake::Stop(task)), _) => self.tasks.stop(task),
+                (None, Some(message)) => self.desk.with(|state| {
+                    let own = state.core.shard;
+                    state.modules.peer(&mut state.core, own, message);
+                }),
+                (None, None) => return,
+            }
+        }
+    }
+
+    fn start(&mut self, context: ContextId) {
+        let incoming = self.desk.with(|state| {
+            let kept = state.core.contexts.get(context)?;
+            let wanted = kept.task.is_none() && !kept.final_sent;
+            wanted.then(|| Rc::clone(&kept.request))
+        });
+        let Some(incoming) = incoming else {
+            return self.desk.with(|state| state.finish(context));
+        };
+        let (routing, desk) = (Rc::clone(&self.routing), Rc::clone(&self.desk));
+        let task = self.tasks.start(Start { routing, desk, context, incoming });
+        self.desk.with(|state| {
+            if let Some(kept) = state.core.contexts.get_mut(context) {
+                kept.task = Some(task);
+            }
+        });
+        self.resume(context);
+    }
+
+    fn resume(&mut self, context: ContextId) {
+        let task = self.desk.with(|state| state.core.contexts.get(context)?.task);
+        let Some(task) = task else { return };
+        if let Poll::Ready(decided) = self.tasks.poll(task) {
+            self.desk.with(|state| {
+                if let Some(kept) = state.core.contexts.get_mut(context) {
+                    kept.task = None;
+                }
+                decide(state, context, decided);
+            });
+        }
+    }
+}
+
+/// Carries out what a routing decided.
+fn decide<L: crate::module::list::ModuleList>(
+    state: &mut State<L>,
+    id: ContextId,
+    decided: Decided,
+) {
+    let Some(context) = state.core.contexts.get(id) else { return };
+    if context.final_sent {
+        return state.finish(id);
+    }
+    match decided {
+        Ok(Answer::Relay(_)) => {
+            forward::relay(state, id, Watch::Nobody);
+            state.finish(id);
+        }
+        Ok(Answer::Reply(reply)) | Err(reply) => {
+            state.cancel_pending(id, None);
+            state.answer(id, &reply);
+        }
+        Ok(Answer::Done) if context.server.is_none() => state.finish(id),
+        Ok(Answer::Done) => response::conclude(state, id),
+        Ok(Answer::Drop) => state.abandon(id),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! What a routing has decided so far about forwarding a request: recorded, applied when sending.
+//!
+//! For: the new Request-URI, the next hop, which Route values were ours, Record-Route, the target set,
+//! header edits. Texts lie in one arena that is reused from request to request.
+//! Not here: carrying it out (`proxy/forward.rs`).
+
+use crate::message::Edits;
+use smallvec::SmallVec;
+
+/// A piece of the plan's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    start: u32,
+    end: u32,
+}
+
+/// One member of the target set (RFC 3261 §16.5).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    /// The Request-URI of this branch; the plan's own when absent.
+    pub(crate) request_uri: Option<Span>,
+    /// Where to send it instead of where URI and Route say.
+    pub(crate) next_hop: Option<Span>,
+}
+
+/// What is to be done with a request.
+#[derive(Default)]
+pub(crate) struct Plan {
+    text: Vec<u8>,
+    /// The Request-URI, where it differs from the received one.
+    pub(crate) request_uri: Option<Span>,
+    /// How many Route values at the top were ours (§16.4).
+    pub(crate) routes_dropped: usize,
+    /// The last Route value has become the Request-URI: the hop before us routes strictly (§16.4).
+    pub(crate) last_route_taken: bool,
+    /// Put this node into the path of the dialog (§16.6 step 4).
+    pub(crate) record_route: bool,
+    /// Parameters for that entry.
+    pub(crate) record_route_params: Vec<u8>,
+    /// The target set of the next relay.
+    pub(crate) targets: SmallVec<[Target; 4]>,
+    /// Edits for every branch.
+    pub(crate) edits: Edits,
+}
+
+impl Plan {
+    /// Keeps a text.
+    pub(crate) fn keep(&mut self, text: &[u8]) -> Span {
+        let start = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
+        self.text.extend_from_slice(text);
+        Span { start, end: u32::try_from(self.text.len()).unwrap_or(u32::MAX) }
+    }
+
+    /// Reads a kept text.
+    pub(crate) fn text(&self, span: Span) -> &[u8] {
+        self.text.get(span.start as usize..span.end as usize).unwrap_or(&[])
+    }
+
+    /// Forgets everything, keeps capacities.
+    pub(crate) fn clear(&mut self) {
+        let Plan {
+            text,
+            request_uri,
+            routes_dropped,
+            last_route_taken,
+            record_route,
+            record_route_params,
+            targets,
+            edits,
+        } = self;
+        text.clear();
+        *request_uri = None;
+        *routes_dropped = 0;
+        *last_route_taken = false;
+        *record_route = false;
+        record_route_params.clear();
+        targets.clear();
+        edits.clear();
+    }
+}

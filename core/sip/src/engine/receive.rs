@@ -1,0 +1,306 @@
+//! A datagram's way through the shard: from bytes to a transaction, a refusal or a drop.
+//!
+//! For: matching (RFC 3261 §17.2.3), retransmissions, CANCEL and ACK, admission, opening a routing.
+//! Not here: what the routing decides (`mod.rs`), responses (`proxy/response.rs`).
+//! Invariants: a request that can be answered is answered; nothing here keeps what it refused.
+
+use super::core::State;
+use super::incoming::Incoming;
+use super::slots::{ServerId, ServerMachine, ServerSlot, TimerKey};
+use super::{Wake, key};
+use crate::message::{Message, Method, MethodKind, ParseCause, ParseError, StatusCode};
+use crate::module::list::ModuleList;
+use crate::module::{Arrived, Verdict};
+use crate::proxy::admission::{self, Admitted, Rejection};
+use crate::proxy::{reply, response};
+use crate::routing::Reply;
+use crate::transaction::{Acknowledged, ServerInvite, ServerNonInvite, Step, TransactionKey};
+use crate::transport::Flow;
+use std::rc::Rc;
+
+/// Shorter datagrams cannot be SIP: keep-alives and noise, dropped without an answer.
+const MESSAGE_BYTES_MIN: usize = 32;
+
+/// How long a refused caller should wait, in seconds (§21.5.4). A guess: longer than a burst.
+const RETRY_AFTER_SECONDS: u32 = 5;
+
+/// Takes one datagram.
+pub(crate) fn datagram<L: ModuleList>(state: &mut State<L>, flow: Flow, bytes: &[u8]) {
+    let noise = bytes.iter().take_while(|byte| b"\r\n\0 \t".contains(byte)).count();
+    let bytes = bytes.get(noise..).unwrap_or(&[]);
+    if bytes.len() < MESSAGE_BYTES_MIN {
+        state.core.metrics.keepalives_dropped += 1;
+    } else if bytes.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/")) {
+        response::receive(state, flow, bytes);
+    } else {
+        request(state, flow, bytes);
+    }
+}
+
+fn request<L: ModuleList>(state: &mut State<L>, flow: Flow, bytes: &[u8]) {
+    state.core.metrics.requests_received += 1;
+    let (incoming, parsed) = state.core.incomings.read(bytes, flow, &state.core.settings.limits);
+    match parsed {
+        Ok(()) => matched(state, &incoming),
+        Err(error) => malformed(state, &incoming, &error),
+    }
+    state.core.incomings.put(incoming);
+}
+
+/// A request that breaks the grammar gets its 4xx when what an answer needs could be read.
+fn malformed<L: ModuleList>(state: &mut State<L>, incoming: &Incoming, error: &ParseError) {
+    let message = incoming.message();
+    if matches!(error.cause, ParseCause::NotSip) {
+        state.core.metrics.rubbish_dropped += 1;
+    } else if is_answerable(message) {
+        state.core.metrics.malformed_answered += 1;
+        state.reply_stateless(incoming, &Reply::new(error.status().code()));
+    } else {
+        state.core.metrics.malformed_dropped += 1;
+    }
+}
+
+fn is_answerable(message: Message<'_>) -> bool {
+    message.top_via().is_ok()
+        && message.from().is_ok()
+        && message.to().is_ok()
+        && message.call_id().is_ok()
+        && message.cseq().is_ok_and(|cseq| cseq.method != Method::Ack)
+        && message.method().is_none_or(|method| method != Method::Ack)
+}
+
+/// §17.2.3: to its transaction, or on as a new request.
+fn matched<L: ModuleList>(state: &mut State<L>, incoming: &Rc<Incoming>) {
+    let message = incoming.message();
+    let (Ok(via), Some(method)) = (message.top_via(), message.method()) else {
+        state.core.metrics.malformed_dropped += 1;
+        return;
+    };
+    let secret = state.core.secrets.shard;
+    let own = key::of(message, &via, method, secret);
+    match method {
+        Method::Ack => {
+            let key = key::of(message, &via, Method::Invite, secret);
+            let server = state.core.server_index.get(key).or_else(|| own_success(state, message));
+            match server {
+                Some(server) => acknowledged(state, server, incoming),
+                None => unmatched_ack(state, incoming),
+            }
+        }
+        Method::Cancel if state.core.server_index.get(own).is_none() => {
+            let key = key::of(message, &via, Method::Invite, secret);
+            let invite = state.core.server_index.get(key);
+            cancelled(state, incoming, own, invite);
+        }
+        Method::Invite
+        | Method::Cancel
+        | Method::Bye
+        | Method::Options
+        | Method::Register
+        | Method::Prack
+        | Method::Subscribe
+        | Method::Notify
+        | Method::Publish
+        | Method::Info
+        | Method::Refer
+        | Method::Message
+        | Method::Update
+        | Method::Other(_) => match state.core.server_index.get(own) {
+            Some(server) => repeated(state, server),
+            None => admitted(state, incoming, own, method.kind()),
+        },
+    }
+}
+
+fn repeated<L: ModuleList>(state: &mut State<L>, server: ServerId) {
+    let core = &mut state.core;
+    core.metrics.retransmissions_received += 1;
+    let Some(slot) = core.servers.get(server) else { return };
+    let before = core.out.sends.len();
+    match &slot.machine {
+        ServerMachine::Invite(machine) => machine.on_retransmission(&mut core.out.sends),
+        ServerMachine::NonInvite(machine) => machine.on_retransmission(&mut core.out.sends),
+    }
+    core.metrics.responses_sent += (core.out.sends.len() - before) as u64;
+}
+
+/// The transaction whose own 2xx this ACK answers; the To tag that we made leads back to it.
+fn own_success<L: ModuleList>(state: &State<L>, ack: Message<'_>) -> Option<ServerId> {
+    let (server, tag) = reply::read_tag(ack.to_tag()?)?;
+    let slot = state.core.servers.get(server)?;
+    (slot.tag == tag).then_some(server)
+}
+
+fn acknowledged<L: ModuleList>(state: &mut State<L>, server: ServerId, incoming: &Rc<Incoming>) {
+    let core = &mut state.core;
+    let Some(slot) = core.servers.get_mut(server) else { return };
+    let ServerMachine::Invite(machine) = &mut slot.machine else { return };
+    let mut step = Step {
+        now: core.now,
+        timers: &core.settings.timers,
+        out: &mut core.out.sends,
+        pool: &mut core.pool,
+    };
+    let acknowledged = machine.on_ack(&mut step);
+    core.rearm_server(server);
+    match acknowledged {
+        Acknowledged::Absorbed | Acknowledged::Established => {}
+        Acknowledged::EndToEnd => unmatched_ack(state, incoming),
+    }
+}
+
+/// An ACK to a 2xx is routed like a request, without a transaction (§16, §13.2.2.4).
+fn unmatched_ack<L: ModuleList>(state: &mut State<L>, incoming: &Rc<Incoming>) {
+    if state.acknowledges_stateless(incoming.message()) {
+        state.core.metrics.unmatched_acks_dropped += 1;
+        return;
+    }
+    match admission::admit(&incoming.message(), &state.core.identity, state.core.digest()) {
+        Ok(admitted) => open(state, incoming, None, &admitted),
+        Err(_) => state.core.metrics.admission_refused += 1,
+    }
+}
+
+/// §9.2, §16.10: 200 for the CANCEL itself, at once; then its INVITE is cancelled.
+fn cancelled<L: ModuleList>(
+    state: &mut State<L>,
+    incoming: &Rc<Incoming>,
+    own: TransactionKey,
+    invite: Option<ServerId>,
+) {
+    if let Err(rejection) = check(state, incoming) {
+        refuse(state, incoming, &rejection);
+        return;
+    }
+    let Some(invite) = invite else {
+        state.reply_stateless(incoming, &Reply::new(481));
+        return;
+    };
+    let Some(server) = open_server(state, incoming, own, MethodKind::Cancel) else {
+        state.reply_stateless(incoming, &Reply::unavailable(RETRY_AFTER_SECONDS));
+        return;
+    };
+    let context = state.core.servers.get(invite).and_then(|slot| slot.context);
+    let opened = state.core.open_context(Rc::clone(incoming), Some(server), (None, 0));
+    if let (Some(opened), Some(slot)) = (opened, state.core.servers.get_mut(server)) {
+        slot.context = Some(opened);
+        state.reply(server, &Reply::new(200));
+    }
+    if let Some(context) = context {
+        state.cancel_context(context, incoming);
+    }
+}
+
+fn check<L: ModuleList>(state: &State<L>, incoming: &Incoming) -> Result<Admitted, Rejection> {
+    admission::admit(&incoming.message(), &state.core.identity, state.core.digest())
+}
+
+fn admitted<L: ModuleList>(
+    state: &mut State<L>,
+    incoming: &Rc<Incoming>,
+    key: TransactionKey,
+    method: MethodKind,
+) {
+    let admitted = match check(state, incoming) {
+        Ok(admitted) => admitted,
+        Err(rejection) => return refuse(state, incoming, &rejection),
+    };
+    let starts_a_call = method == MethodKind::Invite && incoming.message().to_tag().is_none();
+    if state.core.draining && starts_a_call {
+        state.core.metrics.drain_refused += 1;
+        let retry_after = state.core.settings.drain_retry_after_seconds;
+        return state.reply_stateless(incoming, &Reply::unavailable(retry_after));
+    }
+    let Some(server) = open_server(state, incoming, key, method) else {
+        state.core.metrics.overload_refused += 1;
+        return state.reply_stateless(incoming, &Reply::unavailable(RETRY_AFTER_SECONDS));
+    };
+    open(state, incoming, Some(server), &admitted);
+}
+
+fn refuse<L: ModuleList>(state: &mut State<L>, incoming: &Incoming, rejection: &Rejection) {
+    state.core.metrics.admission_refused += 1;
+    if matches!(rejection, Rejection::Loop) {
+        state.core.metrics.loops_refused += 1;
+    }
+    let message = incoming.message();
+    if !is_answerable(message) {
+        return;
+    }
+    let mut reply = Reply::new(rejection.status().code());
+    if matches!(rejection, Rejection::Extension) {
+        for tag in message.proxy_require() {
+            reply = reply.header("Unsupported", &String::from_utf8_lossy(tag));
+        }
+    }
+    state.reply_stateless(incoming, &reply);
+}
+
+/// Creates the server transaction; `None` when the table is full.
+fn open_server<L: ModuleList>(
+    state: &mut State<L>,
+    incoming: &Incoming,
+    key: TransactionKey,
+    method: MethodKind,
+) -> Option<ServerId> {
+    let machine = if method == MethodKind::Invite {
+        ServerMachine::Invite(ServerInvite::start())
+    } else {
+        ServerMachine::NonInvite(ServerNonInvite::start())
+    };
+    let slot = ServerSlot {
+        key,
+        reply_flow: reply::reply_flow(incoming.message(), incoming.flow()),
+        machine,
+        timer: None,
+        context: None,
+        tag: state.core.entropy.next_u64(),
+        attached: Default::default(),
+    };
+    let server = state.core.servers.insert(slot).ok()?;
+    state.core.server_index.insert(key, server);
+    Some(server)
+}
+
+/// Opens the routing of a new request and tells the modules.
+fn open<L: ModuleList>(
+    state: &mut State<L>,
+    incoming: &Rc<Incoming>,
+    server: Option<ServerId>,
+    admitted: &Admitted,
+) {
+    let found = (admitted.max_forwards, admitted.loop_digest);
+    let Some(context) = state.core.open_context(Rc::clone(incoming), server, found) else {
+        state.core.metrics.overload_refused += 1;
+        if let Some(server) = server {
+            state.free_server(server);
+            state.reply_stateless(incoming, &Reply::unavailable(RETRY_AFTER_SECONDS));
+        }
+        return;
+    };
+    state.core.metrics.requests_routed += 1;
+    let invite = incoming.message().method() == Some(Method::Invite);
+    let lifetime = state.core.settings.lifetime(invite);
+    let timer = state.core.wheel.arm(state.core.now + lifetime, TimerKey::Lifetime(context));
+    if let Some(kept) = state.core.contexts.get_mut(context) {
+        kept.lifetime = Some(timer);
+    }
+    if let Some(server) = server {
+        if let Some(slot) = state.core.servers.get_mut(server) {
+            slot.context = Some(context);
+        }
+        if invite {
+            // §17.2.1 lets us wait 200 ms for the routing; a caller that hears at once never resends.
+            state.trying(server, incoming);
+        }
+    }
+    let arrived = Arrived { incoming, context, transaction: server };
+    match state.modules.request(&mut state.core, &arrived) {
+        Verdict::Continue => state.core.woken.push_back(Wake::Start(context)),
+        Verdict::Reply(reply) => state.answer(context, &reply),
+        Verdict::Taken => {}
+    }
+}
+
+/// The status of a routing that outlived its bound.
+pub(crate) const LIFETIME_STATUS: StatusCode = StatusCode::REQUEST_TIMEOUT;

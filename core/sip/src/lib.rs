@@ -1,0 +1,25 @@
+//! The pure half of Strowger: bytes become meaning, meaning becomes actions.
+//!
+//! For: messages, transactions, proxy rules, the engine of one shard, and the traits by which routing
+//! and modules are compiled in. Everything is a function of (state, input, now, entropy).
+//! Not here: clocks, sockets, files, threads, logs: those are the edge's (`core/node`).
+#![forbid(unsafe_code)]
+
+pub mod actions;
+pub mod buffer;
+pub mod engine;
+pub mod entropy;
+pub mod limits;
+pub mod message;
+pub mod metrics;
+pub mod module;
+mod proxy;
+#[cfg(feature = "rig")]
+pub mod rig;
+pub mod routing;
+pub mod settings;
+pub mod shard;
+pub mod time;
+pub mod transaction;
+pub mod transport;
+pub mod wheel;

@@ -1,0 +1,110 @@
+//! What a module may do during a hook: its view of the shard.
+//!
+//! For: time, entropy, sending, timers, messages to its peers, waking a routing that waits.
+//! Not here: when hooks are called (`engine/`, `proxy/`).
+
+use super::Module;
+use super::list::{Has, Types};
+use crate::engine::core::Core;
+use crate::engine::slots::{ContextId, ServerId, TimerKey};
+use crate::entropy::Entropy;
+use crate::shard::{ShardId, ShardMap};
+use crate::time::Instant;
+use crate::transport::{Flow, Listeners};
+use crate::wheel::TimerId;
+use std::marker::PhantomData;
+
+/// A module's view of its shard.
+pub trait Host<M: Module> {
+    /// The time of this call.
+    fn now(&self) -> Instant;
+    /// This shard.
+    fn shard(&self) -> ShardId;
+    /// Who owns which key.
+    fn map(&self) -> ShardMap;
+    /// The node's listening addresses.
+    fn listeners(&self) -> &Listeners;
+    /// The shard's stream of random numbers.
+    fn entropy(&mut self) -> &mut Entropy;
+    /// Sends a message that belongs to no transaction.
+    fn send(&mut self, flow: Flow, bytes: &[u8]);
+    /// Tells the same module on a shard something; also on this one, where it arrives after this call.
+    fn tell(&mut self, shard: ShardId, message: M::Peer);
+    /// Arms a timer; it calls [`Module::timer`] once.
+    fn arm(&mut self, deadline: Instant, timer: M::Timer) -> TimerId;
+    /// Disarms it; `false` when it has fired or was cancelled before.
+    fn cancel(&mut self, timer: TimerId) -> bool;
+    /// Lets the routing of this request look again at what it waits for.
+    fn wake(&mut self, context: ContextId);
+    /// Hands a row to storage.
+    fn store(&mut self, row: M::Row);
+    /// What this module hung on a transaction, while that lives.
+    fn attached(&mut self, transaction: ServerId) -> Option<&mut M::Attached>;
+    /// Sends a request of our own in a client transaction of this shard. `bytes` is complete but for
+    /// the top Via, which is written here. Answers come to [`Module::answered`] with this token,
+    /// the last of them final; an error means that there will be none.
+    fn originate(&mut self, flow: Flow, bytes: &[u8], token: M::Token) -> Result<(), NotSent>;
+}
+
+/// Why a request of our own was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSent {
+    /// The table of client transactions is full.
+    Full,
+    /// The bytes are not a request with the mandatory headers.
+    Malformed,
+}
+
+/// The host of the module at place `N` of the list `S`.
+pub struct HostAt<'c, S: Types, M, N> {
+    core: &'c mut Core<S>,
+    place: PhantomData<(M, N)>,
+}
+
+impl<'c, S: Types, M, N> HostAt<'c, S, M, N> {
+    pub(crate) fn new(core: &'c mut Core<S>) -> Self {
+        HostAt { core, place: PhantomData }
+    }
+}
+
+impl<S: Has<M, N>, M: Module, N> Host<M> for HostAt<'_, S, M, N> {
+    fn now(&self) -> Instant {
+        self.core.now
+    }
+    fn shard(&self) -> ShardId {
+        self.core.shard
+    }
+    fn map(&self) -> ShardMap {
+        self.core.map
+    }
+    fn listeners(&self) -> &Listeners {
+        &self.core.listeners
+    }
+    fn entropy(&mut self) -> &mut Entropy {
+        &mut self.core.entropy
+    }
+    fn send(&mut self, flow: Flow, bytes: &[u8]) {
+        self.core.out.sends.send(flow, bytes);
+    }
+    fn tell(&mut self, shard: ShardId, message: M::Peer) {
+        self.core.tell(shard, S::peer(message));
+    }
+    fn arm(&mut self, deadline: Instant, timer: M::Timer) -> TimerId {
+        self.core.wheel.arm(deadline, TimerKey::Module(S::timer(timer)))
+    }
+    fn cancel(&mut self, timer: TimerId) -> bool {
+        self.core.wheel.cancel(timer)
+    }
+    fn wake(&mut self, context: ContextId) {
+        self.core.wake(context);
+    }
+    fn store(&mut self, row: M::Row) {
+        self.core.out.rows.push(S::row(row));
+    }
+    fn attached(&mut self, transaction: ServerId) -> Option<&mut M::Attached> {
+        self.core.servers.get_mut(transaction).map(|slot| S::attached(&mut slot.attached))
+    }
+    fn originate(&mut self, flow: Flow, bytes: &[u8], token: M::Token) -> Result<(), NotSent> {
+        self.core.originate(flow, bytes, S::token(token))
+    }
+}

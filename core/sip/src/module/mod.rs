@@ -1,0 +1,184 @@
+//! Modules: compiled-in parts that see every message of a shard.
+//!
+//! For: `registrar`, `dialog`, `uac`, `pua` and their kin. A module is a plain struct, one instance a
+//! shard, that owns its slice of the module's state and gets called at fixed moments. A routing names
+//! its modules as a tuple of types; calls are dispatched statically, there is no registry.
+//! Not here: the tuple's machinery (`list.rs`), what a hook may do (`host.rs`).
+//! Invariants: hooks never block; what takes time is asked of another shard, of storage or of a timer,
+//! and its answer comes back through another hook.
+
+pub mod host;
+pub mod list;
+
+pub use host::Host;
+pub use list::{Cons, Either, Has, Modules, Never, Nil, Succ, Zero};
+
+use crate::engine::incoming::Incoming;
+use crate::engine::slots::{ContextId, ServerId};
+use crate::message::{Edits, Message, StatusCode};
+use crate::routing::Reply;
+use crate::shard::ShardId;
+use crate::transport::Flow;
+
+/// A module: one instance on each shard.
+///
+/// Hooks have empty defaults; a module writes the ones it needs. `host` is the module's view of its
+/// shard: the time, what to send, its timers, its peers on other shards.
+pub trait Module: Sized + 'static {
+    /// The module's name in configuration, commands and metrics.
+    const NAME: &'static str;
+    /// What the module hangs on a transaction, for example the id of a dialog; freed with it.
+    type Attached: Default + 'static;
+    /// What its instances on different shards tell each other.
+    type Peer: Send + 'static;
+    /// Names one of its own timers; keep it small, for example a generation-checked slot id.
+    type Timer: Copy + 'static;
+    /// Names one of its own requests when the answer comes.
+    type Token: Copy + 'static;
+    /// A row of its tables, going to storage and coming from it.
+    type Row: Send + 'static;
+
+    /// A new request, admitted (RFC 3261 §16.3) and not yet routed. Retransmissions do not come here.
+    fn request(&mut self, host: &mut impl Host<Self>, request: &Arrived<'_>) -> Verdict {
+        let _ = (host, request);
+        Verdict::Continue
+    }
+
+    /// A request is about to be forwarded on one branch; `edits` apply to this branch only.
+    fn forward(
+        &mut self,
+        host: &mut impl Host<Self>,
+        request: &Arrived<'_>,
+        outgoing: &mut Outgoing<'_>,
+    ) {
+        let _ = (host, request, outgoing);
+    }
+
+    /// A response is about to be sent upstream, relayed or made here; this is the moment at which
+    /// the state of a call changes. `edits` apply to the response.
+    fn response(
+        &mut self,
+        host: &mut impl Host<Self>,
+        response: &Departing<'_>,
+        edits: &mut Edits,
+    ) {
+        let _ = (host, response, edits);
+    }
+
+    /// A server transaction has ended and its slot is about to be freed.
+    fn transaction_end(&mut self, host: &mut impl Host<Self>, attached: Self::Attached) {
+        let _ = (host, attached);
+    }
+
+    /// A timer armed through [`Host::arm`] has come due.
+    fn timer(&mut self, host: &mut impl Host<Self>, timer: Self::Timer) {
+        let _ = (host, timer);
+    }
+
+    /// A message from the same module on another shard (or on this one).
+    fn peer(&mut self, host: &mut impl Host<Self>, from: ShardId, message: Self::Peer) {
+        let _ = (host, from, message);
+    }
+
+    /// A request sent through [`Host::originate`] was answered, provisionally or finally.
+    fn answered(&mut self, host: &mut impl Host<Self>, token: Self::Token, answer: Heard<'_>) {
+        let _ = (host, token, answer);
+    }
+
+    /// A row comes from storage: at start, or as the answer to a question.
+    fn row(&mut self, host: &mut impl Host<Self>, row: Self::Row) {
+        let _ = (host, row);
+    }
+
+    /// A command of the control plane, for example `dlg.list`; `None` when the name is not ours.
+    fn command(
+        &mut self,
+        host: &mut impl Host<Self>,
+        command: &Command,
+    ) -> Option<Result<String, Fault>> {
+        let _ = (host, command);
+        None
+    }
+
+    /// How many objects the module keeps alive because of traffic; a drained shard has none.
+    fn live(&self) -> usize {
+        0
+    }
+}
+
+/// What a request hook decides.
+#[must_use]
+#[derive(Debug)]
+pub enum Verdict {
+    /// On to the next module, and then to the routing.
+    Continue,
+    /// Answer now; neither later modules nor the routing see the request.
+    Reply(Reply),
+    /// The module has taken the request over and answers it later by its server transaction.
+    Taken,
+}
+
+/// A request as a hook sees it.
+#[derive(Clone, Copy)]
+pub struct Arrived<'a> {
+    /// The message, its socket pair and what admission found.
+    pub incoming: &'a Incoming,
+    /// The routing of this request.
+    pub context: ContextId,
+    /// Its server transaction; an ACK to a 2xx has none.
+    pub transaction: Option<ServerId>,
+}
+
+/// A request on its way out, on one branch.
+pub struct Outgoing<'a> {
+    /// The Request-URI of this branch.
+    pub request_uri: &'a [u8],
+    /// Where it is going.
+    pub flow: Flow,
+    /// Parameters for the Record-Route entry of this node, each as `;name=value`.
+    pub record_route_params: &'a mut Vec<u8>,
+    /// Header and body edits for this branch.
+    pub edits: &'a mut Edits,
+}
+
+/// A response on its way upstream.
+#[derive(Clone, Copy)]
+pub struct Departing<'a> {
+    /// Its status.
+    pub status: StatusCode,
+    /// The response as received; `None` when it is made here.
+    pub message: Option<Message<'a>>,
+    /// The server transaction it answers.
+    pub transaction: ServerId,
+    /// The request being answered, while it is still kept.
+    pub request: Option<&'a Incoming>,
+}
+
+/// What came back for a request of our own.
+#[derive(Clone, Copy)]
+pub enum Heard<'a> {
+    /// A response; final when its status is.
+    Response(Message<'a>),
+    /// No final response in time (RFC 3261 §17.1.2.2), to be treated as 408.
+    Timeout,
+    /// It could not be sent, to be treated as 503 (RFC 3261 §8.1.3.1).
+    Transport,
+}
+
+/// A command of the control plane, asked of every shard or of one.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// `group.name`, for example `dlg.list`.
+    pub name: String,
+    /// Arguments in order; a named argument is put in its place by the control plane.
+    pub arguments: Vec<String>,
+}
+
+/// A command's refusal: Kamailio's fault numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// 400, 404, 500 ...
+    pub code: u16,
+    /// One sentence for the operator.
+    pub message: String,
+}

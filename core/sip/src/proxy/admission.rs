@@ -1,0 +1,140 @@
+//! Admission: may this request be proxied at all? RFC 3261 §16.3.
+//!
+//! For: refusing, with the right status, before any routing sees the request.
+//! Not here: grammar (`message/`); policy such as rate limits (a module's request hook).
+//! Invariants: an `Admitted` exists only for a request that passed every check.
+
+use super::branch::{Branch, Digest};
+use super::identity::Identity;
+use crate::message::{Message, Method, ParseError, Scheme, StatusCode, Uri};
+use std::fmt;
+
+/// Where Max-Forwards starts when the header is missing (§16.6 step 3).
+const MAX_FORWARDS_DEFAULT: u32 = 70;
+
+/// A request that may be proxied, with what the checks found out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Admitted {
+    /// What goes out: the received value less one, 70 where there was none. `None`: the last hop was
+    /// this one, so only an answer from here is left (OPTIONS, §16.3 step 3).
+    pub(crate) max_forwards: Option<u32>,
+    /// Recognises this request should it come back unchanged (RFC 5393 §4.2).
+    pub(crate) loop_digest: u64,
+}
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rejection {
+    /// A mandatory header is missing or unreadable.
+    Malformed(ParseError),
+    /// CSeq names another method than the request line (§8.1.1.5).
+    MethodMismatch,
+    /// The Request-URI's scheme is not SIP's (§16.3 step 2).
+    Scheme,
+    /// Max-Forwards is used up (§16.3 step 3).
+    TooManyHops,
+    /// It was here before, unchanged (§16.3 step 4).
+    Loop,
+    /// Proxy-Require names an extension that is not known here (§16.3 step 5).
+    Extension,
+}
+
+impl Rejection {
+    /// The status that says so.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Rejection::Malformed(error) => error.status(),
+            Rejection::MethodMismatch => StatusCode::BAD_REQUEST,
+            Rejection::Scheme => StatusCode::UNSUPPORTED_URI_SCHEME,
+            Rejection::TooManyHops => StatusCode::TOO_MANY_HOPS,
+            Rejection::Loop => StatusCode::LOOP_DETECTED,
+            Rejection::Extension => StatusCode::BAD_EXTENSION,
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rejection::Malformed(error) => write!(f, "{error}"),
+            Rejection::MethodMismatch => write!(f, "CSeq names another method"),
+            Rejection::Scheme => write!(f, "unsupported URI scheme"),
+            Rejection::TooManyHops => write!(f, "Max-Forwards is 0"),
+            Rejection::Loop => write!(f, "loop detected"),
+            Rejection::Extension => write!(f, "unsupported extension in Proxy-Require"),
+        }
+    }
+}
+
+/// Checks a request; `digest` is keyed alike on every shard of the node.
+pub(crate) fn admit(
+    message: &Message<'_>,
+    identity: &Identity,
+    digest: Digest,
+) -> Result<Admitted, Rejection> {
+    let method = check_mandatory(message)?;
+    let uri = Uri::parse(message.request_uri().unwrap_or(&[])).map_err(Rejection::Malformed)?;
+    match uri.scheme {
+        Scheme::Sip | Scheme::Sips | Scheme::Tel => {}
+        Scheme::Tels | Scheme::Urn | Scheme::Other(_) => return Err(Rejection::Scheme),
+    }
+    let max_forwards = match message.max_forwards().map_err(Rejection::Malformed)? {
+        None => Some(MAX_FORWARDS_DEFAULT),
+        Some(0) if method == Method::Options && identity.is_ours(&uri) => None,
+        Some(0) => return Err(Rejection::TooManyHops),
+        // §16.6 step 3 asks for one less; a larger value than the usual start buys nothing but loops.
+        Some(hops) => Some((hops - 1).min(MAX_FORWARDS_DEFAULT)),
+    };
+    let loop_digest = loop_digest(message, digest);
+    if has_been_here(message, identity, loop_digest)? {
+        return Err(Rejection::Loop);
+    }
+    if message.proxy_require().next().is_some() {
+        return Err(Rejection::Extension);
+    }
+    Ok(Admitted { max_forwards, loop_digest })
+}
+
+fn check_mandatory<'a>(message: &Message<'a>) -> Result<Method<'a>, Rejection> {
+    message.top_via().map_err(Rejection::Malformed)?;
+    message.from().map_err(Rejection::Malformed)?;
+    message.to().map_err(Rejection::Malformed)?;
+    message.call_id().map_err(Rejection::Malformed)?;
+    let cseq = message.cseq().map_err(Rejection::Malformed)?;
+    match message.method() {
+        Some(method) if method == cseq.method => Ok(method),
+        Some(_) | None => Err(Rejection::MethodMismatch),
+    }
+}
+
+/// A hash over all that this node's decisions may depend on (RFC 5393 §4.2.1): a spiral, which comes
+/// back changed, has another one.
+fn loop_digest(message: &Message<'_>, mut digest: Digest) -> u64 {
+    digest.add(message.request_uri().unwrap_or(&[]));
+    digest.add(message.call_id().unwrap_or(&[]));
+    digest.add(message.from_tag().unwrap_or(&[]));
+    digest.add(message.to_tag().unwrap_or(&[]));
+    if let Ok(cseq) = message.cseq() {
+        digest.add(&cseq.number.to_be_bytes());
+        digest.add(cseq.method.as_bytes());
+    }
+    for route in message.routes().filter_map(Result::ok) {
+        digest.add(route.raw);
+    }
+    digest.finish()
+}
+
+fn has_been_here(
+    message: &Message<'_>,
+    identity: &Identity,
+    loop_digest: u64,
+) -> Result<bool, Rejection> {
+    for via in message.vias() {
+        let via = via.map_err(Rejection::Malformed)?;
+        let digest = via.branch().and_then(Branch::read).map(|branch| branch.loop_digest());
+        if digest == Some(loop_digest) && identity.is_our_sent_by(&via.host, via.port) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

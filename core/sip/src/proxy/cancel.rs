@@ -1,0 +1,113 @@
+//! CANCEL: RFC 3261 §9 and §16.10.
+//!
+//! For: a caller's CANCEL, and the CANCELs that this node sends to branches it does not want any more.
+//! Invariants: no CANCEL goes out before a provisional response (§9.1); a branch that was cancelled
+//! and never answers ends after 64*T1.
+
+use crate::engine::core::{Core, State};
+use crate::engine::incoming::Incoming;
+use crate::engine::slots::{BranchState, Cancelling, ClientId, ClientMachine, ContextId, Owner};
+use crate::message::{HeaderName, MethodKind, StatusCode, write_cancel};
+use crate::module::list::ModuleList;
+use crate::routing::Reply;
+use crate::transaction::ClientPhase;
+use smallvec::SmallVec;
+
+/// Why branches are cancelled when the call was answered elsewhere (RFC 3326 §2).
+const COMPLETED_ELSEWHERE: &[u8] = b"SIP;cause=200;text=\"Call completed elsewhere\"";
+
+impl<L: ModuleList> State<L> {
+    /// The caller cancels an INVITE that is being routed.
+    pub(crate) fn cancel_context(&mut self, id: ContextId, cancel: &Incoming) {
+        let Some(context) = self.core.contexts.get_mut(id) else { return };
+        if context.final_sent || context.cancelled {
+            return;
+        }
+        context.cancelled = true;
+        if context.branches.iter().all(|branch| !matches!(branch, BranchState::Pending(_))) {
+            self.answer(id, &Reply::new(StatusCode::REQUEST_TERMINATED.code()));
+            return;
+        }
+        let message = cancel.message();
+        let reasons: SmallVec<[&[u8]; 2]> =
+            message.headers(HeaderName::Reason).map(|field| field.value).collect();
+        self.cancel_pending(id, Some(&reasons));
+    }
+
+    /// Cancels every branch of a context that has not ended; `None` when the call is complete elsewhere.
+    pub(crate) fn cancel_pending(&mut self, id: ContextId, reasons: Option<&[&[u8]]>) {
+        let Some(context) = self.core.contexts.get(id) else { return };
+        let pending: SmallVec<[ClientId; 4]> = context
+            .branches
+            .iter()
+            .filter_map(|branch| match branch {
+                BranchState::Pending(client) => Some(*client),
+                BranchState::Answered(..) | BranchState::Failed(_) | BranchState::Superseded => {
+                    None
+                }
+            })
+            .collect();
+        for client in pending {
+            self.cancel_client(client, reasons);
+        }
+    }
+
+    /// Cancels one branch, at once or at its first provisional response.
+    pub(crate) fn cancel_client(&mut self, id: ClientId, reasons: Option<&[&[u8]]>) {
+        let Some(slot) = self.core.clients.get_mut(id) else { return };
+        let ClientMachine::Invite(machine) = &slot.machine else { return };
+        let may_go = match machine.phase() {
+            ClientPhase::Calling => false,
+            ClientPhase::Proceeding | ClientPhase::Abandoned => true,
+            ClientPhase::Accepted | ClientPhase::Completed | ClientPhase::Terminated => return,
+        };
+        match slot.cancelling {
+            Cancelling::Sent(_) => {}
+            Cancelling::No | Cancelling::Wanted if may_go => {
+                self.core.send_cancel(id, reasons.unwrap_or(&[COMPLETED_ELSEWHERE]));
+            }
+            Cancelling::No | Cancelling::Wanted => slot.cancelling = Cancelling::Wanted,
+        }
+    }
+
+    /// A provisional response came: a CANCEL that had to wait for it goes now.
+    pub(crate) fn cancel_if_wanted(&mut self, id: ClientId) {
+        let Some(slot) = self.core.clients.get(id) else { return };
+        if slot.cancelling != Cancelling::Wanted {
+            return;
+        }
+        let by_caller = match slot.owner {
+            Owner::Branch { context, .. } => {
+                self.core.contexts.get(context).is_some_and(|context| context.cancelled)
+            }
+            Owner::Cancel | Owner::Module(_) => true,
+        };
+        self.cancel_client(id, by_caller.then_some(&[]));
+    }
+}
+
+impl<S: crate::module::list::Types> Core<S> {
+    /// Sends a CANCEL in a client transaction of its own, along the INVITE's way.
+    fn send_cancel(&mut self, id: ClientId, reasons: &[&[u8]]) {
+        let Some(slot) = self.clients.get(id) else { return };
+        let ClientMachine::Invite(machine) = &slot.machine else { return };
+        let Some(sent) = machine.sent() else { return };
+        let flow = sent.flow;
+        let invite = self.pool.copy(&sent.bytes);
+        let mut head = std::mem::take(&mut self.scratch.sent_head);
+        let parsed = head.parse(&invite, &self.settings.limits);
+        let cancel = parsed.is_ok().then(|| {
+            self.start_client((flow, MethodKind::Cancel), Owner::Cancel, 0, |out, _| {
+                write_cancel(head.message(&invite), reasons, out);
+            })
+        });
+        self.scratch.sent_head = head;
+        self.pool.put(invite);
+        let (Some(Some(cancel)), Some(slot)) = (cancel, self.clients.get_mut(id)) else { return };
+        slot.cancelling = Cancelling::Sent(cancel);
+        // §9.1: "if there is no final response ... in 64*T1 seconds", the INVITE counts as cancelled.
+        slot.timer_c = Some(self.now + self.settings.timers.timer_f());
+        self.metrics.cancels_sent += 1;
+        self.rearm_client(id);
+    }
+}

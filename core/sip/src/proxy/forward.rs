@@ -1,0 +1,305 @@
+//! Forwarding a request: RFC 3261 §16.6, one branch at a time, and §16.11 without a transaction.
+//!
+//! For: turning a plan into client transactions.
+//! Not here: what comes back (`response.rs`), how often it is resent (`transaction/`).
+//! Invariants: a target that cannot be sent to becomes a failed branch, never a lost request.
+
+use super::branch::Branch;
+use super::identity::Identity;
+use super::response;
+use super::target::{self, Unreachable};
+use crate::engine::core::{Scratch, State};
+use crate::engine::incoming::Incoming;
+use crate::engine::plan::{Plan, Target};
+use crate::engine::slots::{BranchState, ClientId, ContextId, Owner, ServerId, Watch};
+use crate::limits::BRANCHES_MAX;
+use crate::message::{
+    Edits, Message, MethodKind, ParseError, RequestChanges, RouteChanges, StatusCode,
+    write_forwarded_request,
+};
+use crate::module::list::ModuleList;
+use crate::module::{Arrived, Outgoing};
+use crate::proxy::reply::top_via_stamp;
+use crate::transport::{Flow, Transport};
+use std::rc::Rc;
+
+/// Sends a request to its recorded targets, or to where it says when none was recorded.
+pub(crate) fn relay<L: ModuleList>(state: &mut State<L>, id: ContextId, watch: Watch) {
+    let Some(context) = state.core.contexts.get_mut(id) else { return };
+    context.watch = watch;
+    let mut targets = std::mem::take(&mut context.plan.targets);
+    if targets.is_empty() {
+        targets.push(Target { request_uri: None, next_hop: None });
+    }
+    if context.server.is_none() {
+        for target in &targets {
+            forward_stateless(state, id, target);
+        }
+        return;
+    }
+    // A new round discards the answers of the rounds before it.
+    for branch in &mut context.branches {
+        if !matches!(branch, BranchState::Pending(_)) {
+            let before = std::mem::replace(branch, BranchState::Superseded);
+            if let BranchState::Answered(_, response) = before {
+                state.core.incomings.put(response);
+            }
+        }
+    }
+    for target in &targets {
+        let Some(context) = state.core.contexts.get_mut(id) else { return };
+        let result = if context.cancelled || context.final_sent {
+            Err(StatusCode::REQUEST_TERMINATED)
+        } else if context.branches.len() >= BRANCHES_MAX {
+            Err(StatusCode::SERVER_INTERNAL_ERROR)
+        } else {
+            forward_branch(state, id, target)
+        };
+        if let Some(context) = state.core.contexts.get_mut(id) {
+            context.branches.push(match result {
+                Ok(client) => BranchState::Pending(client),
+                Err(status) => BranchState::Failed(status),
+            });
+        }
+    }
+    response::settle(state, id);
+}
+
+/// Where one branch goes and what it says (§16.6 steps 2, 6 and 7).
+struct Hop<'h> {
+    request_uri: &'h [u8],
+    routes: RouteChanges<'h>,
+    destination: &'h [u8],
+}
+
+fn hop<'h>(message: Message<'h>, plan: &'h Plan, target: &Target) -> Result<Hop<'h>, ParseError> {
+    let received = message.request_uri().unwrap_or(&[]);
+    let span = target.request_uri.or(plan.request_uri);
+    let request_uri = span.map_or(received, |span| plan.text(span));
+    let mut routes = RouteChanges {
+        drop_first: plan.routes_dropped,
+        drop_last: usize::from(plan.last_route_taken),
+        push: &[],
+        append: None,
+    };
+    let next_hop = target.next_hop.map(|span| plan.text(span));
+    let remaining = message.routes().count() - usize::from(plan.last_route_taken);
+    if remaining <= plan.routes_dropped {
+        return Ok(Hop { request_uri, routes, destination: next_hop.unwrap_or(request_uri) });
+    }
+    let Some(first) = message.routes().nth(plan.routes_dropped).transpose()? else {
+        return Ok(Hop { request_uri, routes, destination: next_hop.unwrap_or(request_uri) });
+    };
+    if first.uri()?.lr() {
+        return Ok(Hop { request_uri, routes, destination: next_hop.unwrap_or(first.uri) });
+    }
+    // A strict router is next: it wants its own URI in the request line (§16.6 step 6).
+    routes.drop_first += 1;
+    routes.append = Some(request_uri);
+    Ok(Hop { request_uri: first.uri, routes, destination: next_hop.unwrap_or(first.uri) })
+}
+
+fn forward_branch<L: ModuleList>(
+    state: &mut State<L>,
+    id: ContextId,
+    target: &Target,
+) -> Result<ClientId, StatusCode> {
+    let Some(context) = state.core.contexts.get_mut(id) else {
+        return Err(StatusCode::SERVER_INTERNAL_ERROR);
+    };
+    let Some(server) = context.server else { return Err(StatusCode::SERVER_INTERNAL_ERROR) };
+    let request = Rc::clone(&context.request);
+    let plan = std::mem::take(&mut context.plan);
+    let sent = write_branch(state, id, server, &request, &plan, target);
+    if let Some(context) = state.core.contexts.get_mut(id) {
+        context.plan = plan;
+    }
+    sent
+}
+
+fn write_branch<L: ModuleList>(
+    state: &mut State<L>,
+    id: ContextId,
+    server: ServerId,
+    request: &Rc<Incoming>,
+    plan: &Plan,
+    target: &Target,
+) -> Result<ClientId, StatusCode> {
+    let message = request.message();
+    let hop = hop(message, plan, target).map_err(|error| error.status())?;
+    let (flow, max_forwards, loop_digest, index) = prepare(state, id, &hop, request)?;
+    let mut scratch = std::mem::take(&mut state.core.scratch);
+    state.compose(id, Some(server), request, plan, (&hop, flow), &mut scratch);
+    let identity = Rc::clone(&state.core.identity);
+    let method = message.method().map_or(MethodKind::Other, |method| method.kind());
+    let owner = Owner::Branch { server, context: id, index };
+    let Scratch { via, record_route, edits, .. } = &mut scratch;
+    let client = state.core.start_client((flow, method), owner, loop_digest, |out, branch| {
+        write(
+            &identity,
+            request,
+            (&hop, flow, max_forwards),
+            branch,
+            (via, record_route, edits),
+            out,
+        );
+    });
+    state.core.scratch = scratch;
+    client.ok_or(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+fn prepare<L: ModuleList>(
+    state: &mut State<L>,
+    id: ContextId,
+    hop: &Hop<'_>,
+    request: &Incoming,
+) -> Result<(Flow, u32, u64, u8), StatusCode> {
+    let Some(context) = state.core.contexts.get(id) else {
+        return Err(StatusCode::SERVER_INTERNAL_ERROR);
+    };
+    let max_forwards = context.max_forwards.ok_or(StatusCode::TOO_MANY_HOPS)?;
+    let (loop_digest, branches) = (context.loop_digest, context.branches.len());
+    let flow = target::flow_to(hop.destination, &state.core.identity, request.flow());
+    let flow = flow.map_err(|unreachable: Unreachable| {
+        state.core.metrics.branches_unreachable += 1;
+        unreachable.status()
+    })?;
+    Ok((flow, max_forwards, loop_digest, u8::try_from(branches).unwrap_or(u8::MAX)))
+}
+
+type Texts<'t> = (&'t mut Vec<u8>, &'t mut [Vec<u8>; 2], &'t mut Edits);
+
+fn write(
+    identity: &Identity,
+    request: &Incoming,
+    (hop, flow, max_forwards): (&Hop<'_>, Flow, u32),
+    branch: &Branch,
+    (via, record_route, edits): Texts<'_>,
+    out: &mut Vec<u8>,
+) {
+    via.clear();
+    identity.write_via(flow, branch, via);
+    let via = via.as_slice();
+    let both = [record_route[0].as_slice(), record_route[1].as_slice()];
+    let used = both.iter().position(|text| text.is_empty()).unwrap_or(2);
+    let changes = RequestChanges {
+        request_uri: hop.request_uri,
+        max_forwards,
+        vias: &[via],
+        top_via: top_via_stamp(request),
+        record_routes: both.get(..used).unwrap_or(&[]),
+        routes: hop.routes,
+        edits,
+    };
+    write_forwarded_request(request.message(), &changes, out);
+}
+
+impl<L: ModuleList> State<L> {
+    /// Lets the modules change the branch, and writes the Record-Route entries into the scratch.
+    fn compose(
+        &mut self,
+        context: ContextId,
+        transaction: Option<ServerId>,
+        request: &Incoming,
+        plan: &Plan,
+        (hop, flow): (&Hop<'_>, Flow),
+        scratch: &mut Scratch,
+    ) {
+        let Scratch { edits, params, record_route, .. } = scratch;
+        edits.clone_from(&plan.edits);
+        params.clear();
+        params.extend_from_slice(&plan.record_route_params);
+        let arrived = Arrived { incoming: request, context, transaction };
+        let request_uri = hop.request_uri;
+        let mut out = Outgoing { request_uri, flow, record_route_params: params, edits };
+        self.modules.forward(&mut self.core, &arrived, &mut out);
+        record_route.iter_mut().for_each(Vec::clear);
+        if plan.record_route {
+            let from_tag = request.message().from_tag();
+            let received = request.flow();
+            let double = (received.listener != flow.listener).then_some(received);
+            let [first, second] = record_route;
+            write_record_route(
+                &self.core.identity,
+                flow,
+                double.is_some(),
+                (from_tag, params),
+                first,
+            );
+            if let Some(received) = double {
+                write_record_route(&self.core.identity, received, true, (from_tag, params), second);
+            }
+        }
+    }
+}
+
+/// Writes one Record-Route value (§16.6 step 4); `double` when there are two of ours.
+fn write_record_route(
+    identity: &Identity,
+    flow: Flow,
+    double: bool,
+    (from_tag, params): (Option<&[u8]>, &[u8]),
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(b"<sip:");
+    out.extend_from_slice(identity.advertised(flow.listener).as_bytes());
+    if flow.transport != Transport::Udp {
+        out.extend_from_slice(b";transport=");
+        out.extend_from_slice(flow.transport.uri_name().as_bytes());
+    }
+    if double {
+        out.extend_from_slice(b";r2=on");
+    }
+    out.extend_from_slice(b";lr");
+    // A tag may hold octets that a URI may not (§25.1): such a tag is left out.
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()+".contains(byte);
+    if let Some(tag) = from_tag.filter(|tag| tag.iter().all(fits)) {
+        out.extend_from_slice(b";ftag=");
+        out.extend_from_slice(tag);
+    }
+    out.extend_from_slice(params);
+    out.push(b'>');
+}
+
+/// Forwards an ACK to a 2xx, which has no transaction (§16.11).
+fn forward_stateless<L: ModuleList>(state: &mut State<L>, id: ContextId, target: &Target) {
+    let Some(context) = state.core.contexts.get_mut(id) else { return };
+    let request = Rc::clone(&context.request);
+    let plan = std::mem::take(&mut context.plan);
+    let message = request.message();
+    if let Ok(hop) = hop(message, &plan, target)
+        && let Ok((flow, max_forwards, loop_digest, _)) = prepare(state, id, &hop, &request)
+    {
+        let mut scratch = std::mem::take(&mut state.core.scratch);
+        state.compose(id, None, &request, &plan, (&hop, flow), &mut scratch);
+        let top = message.top_via().ok().and_then(|via| via.branch()).unwrap_or(&[]);
+        let digest = stateless_digest(state, message, top);
+        let branch = Branch::Stateless { digest, loop_digest };
+        let identity = Rc::clone(&state.core.identity);
+        let Scratch { via, record_route, edits, .. } = &mut scratch;
+        state.core.out.sends.send_with(flow, |out| {
+            let texts = (via, record_route, edits);
+            write(&identity, &request, (&hop, flow, max_forwards), &branch, texts, out);
+        });
+        state.core.metrics.requests_sent += 1;
+        state.core.scratch = scratch;
+    }
+    if let Some(context) = state.core.contexts.get_mut(id) {
+        context.plan = plan;
+    }
+}
+
+/// What proves, in a response, that this node forwarded its request: a keyed hash over what a
+/// response repeats. The same for every copy of a request, so that copies have one branch (§16.11).
+pub(crate) fn stateless_digest<L: ModuleList>(
+    state: &State<L>,
+    message: Message<'_>,
+    previous_branch: &[u8],
+) -> u64 {
+    let mut digest = state.core.digest();
+    digest.add(message.call_id().unwrap_or(&[]));
+    digest.add(message.from_tag().unwrap_or(&[]));
+    digest.add(&message.cseq().map_or(0, |cseq| cseq.number).to_be_bytes());
+    digest.add(previous_branch);
+    digest.finish()
+}

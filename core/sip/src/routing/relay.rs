@@ -1,0 +1,128 @@
+//! Forwarding as a value: a target set that can be returned as the answer, or awaited.
+//!
+//! For: `request.relay_to(uri).into()` when the best response may go upstream by itself, and
+//! `request.relay_to(uri).await` when the routing wants to decide after a failure.
+//! Not here: how a branch is made (`proxy/forward.rs`).
+
+use super::request::Request;
+use super::{Answer, Outcome, Planned, Routing};
+use crate::engine::plan::Target;
+use crate::engine::slots::{Relayed, Watch};
+use crate::message::StatusCode;
+use crate::proxy::forward;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::task::Poll;
+
+/// A target set (RFC 3261 §16.5), tried in parallel.
+#[must_use = "a relay happens when it is returned as the answer or awaited"]
+pub struct Relay<'r, 'a, R: Routing> {
+    request: &'r mut Request<'a, R>,
+}
+
+impl<'r, 'a, R: Routing> Relay<'r, 'a, R> {
+    pub(super) fn new(request: &'r mut Request<'a, R>) -> Relay<'r, 'a, R> {
+        request.desk.with(|state| {
+            if let Some(context) = state.core.contexts.get_mut(request.context) {
+                context.plan.targets.clear();
+            }
+        });
+        Relay { request }
+    }
+
+    pub(super) fn target(self, uri: Option<&str>, next_hop: Option<&str>) -> Relay<'r, 'a, R> {
+        self.request.desk.with(|state| {
+            if let Some(context) = state.core.contexts.get_mut(self.request.context) {
+                let plan = &mut context.plan;
+                let request_uri = uri.map(|uri| plan.keep(uri.as_bytes()));
+                let next_hop = next_hop.map(|uri| plan.keep(uri.as_bytes()));
+                plan.targets.push(Target { request_uri, next_hop });
+            }
+        });
+        self
+    }
+
+    /// One more branch, with this Request-URI.
+    pub fn to(self, uri: &str) -> Relay<'r, 'a, R> {
+        self.target(Some(uri), None)
+    }
+
+    /// One more branch, with this Request-URI, sent to this next hop.
+    pub fn to_by(self, uri: &str, next_hop: &str) -> Relay<'r, 'a, R> {
+        self.target(Some(uri), Some(next_hop))
+    }
+}
+
+impl<R: Routing> From<Relay<'_, '_, R>> for Answer {
+    fn from(_: Relay<'_, '_, R>) -> Answer {
+        Answer::Relay(Planned(()))
+    }
+}
+
+impl<'r, 'a, R: Routing> IntoFuture for Relay<'r, 'a, R> {
+    type Output = Outcome;
+    type IntoFuture = Relaying<'r, 'a, R>;
+
+    fn into_future(self) -> Relaying<'r, 'a, R> {
+        Relaying { request: self.request, stage: Stage::Planned }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Planned,
+    Sent,
+    Ended,
+}
+
+/// An awaited relay.
+pub struct Relaying<'r, 'a, R: Routing> {
+    request: &'r mut Request<'a, R>,
+    stage: Stage,
+}
+
+impl<R: Routing> Future for Relaying<'_, '_, R> {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<Outcome> {
+        let (id, stage) = (self.request.context, self.stage);
+        let ended = self.request.desk.with(|state| {
+            if stage == Stage::Planned {
+                forward::relay(state, id, Watch::Routing);
+            }
+            let Some(context) = state.core.contexts.get_mut(id) else {
+                // The request has ended under the routing; what it answers is not looked at.
+                let status = StatusCode::REQUEST_TERMINATED;
+                return Some((Relayed::Failed(status, None), true));
+            };
+            match std::mem::replace(&mut context.watch, Watch::Nobody) {
+                Watch::Ended(relayed) => Some((relayed, context.cancelled)),
+                waiting @ (Watch::Routing | Watch::Nobody) => {
+                    context.watch = waiting;
+                    None
+                }
+            }
+        });
+        self.stage = if ended.is_some() { Stage::Ended } else { Stage::Sent };
+        match ended {
+            None => Poll::Pending,
+            Some((Relayed::Answered(status), _)) => Poll::Ready(Outcome::Answered(status)),
+            Some((Relayed::Failed(status, response), cancelled)) => {
+                Poll::Ready(Outcome::Failed(super::Failed { status, response, cancelled }))
+            }
+        }
+    }
+}
+
+impl<R: Routing> Drop for Relaying<'_, '_, R> {
+    /// A routing that stops awaiting leaves the relay to end by itself.
+    fn drop(&mut self) {
+        if self.stage == Stage::Sent {
+            self.request.desk.with(|state| {
+                if let Some(context) = state.core.contexts.get_mut(self.request.context) {
+                    context.watch = Watch::Nobody;
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The request that a routing decides on.
+//!
+//! For: reading it, changing what will be forwarded, and choosing where it goes.
+//! Invariants: the message itself never changes; changes are recorded and applied when a branch is
+//! sent, so a later read sees what was received.
+
+use super::desk::Desk;
+use super::{ListOf, Relay, Reply, Routing};
+use crate::engine::core::{Core, State};
+use crate::engine::incoming::Incoming;
+use crate::engine::slots::{ContextId, ServerId, TimerKey};
+use crate::message::{EditError, Edits, Message, MethodKind, Uri};
+use crate::module::host::HostAt;
+use crate::module::{Has, Module};
+use crate::proxy::route_set;
+use crate::time::{Duration, Instant};
+use crate::transport::Flow;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// A request in the hands of a routing.
+pub struct Request<'a, R: Routing> {
+    pub(super) desk: &'a Desk<ListOf<R>>,
+    pub(super) context: ContextId,
+    incoming: Rc<Incoming>,
+}
+
+impl<'a, R: Routing> Request<'a, R> {
+    pub(super) fn new(
+        desk: &'a Desk<ListOf<R>>,
+        context: ContextId,
+        incoming: Rc<Incoming>,
+    ) -> Request<'a, R> {
+        Request { desk, context, incoming }
+    }
+
+    /// The message as it was received.
+    pub fn message(&self) -> Message<'_> {
+        self.incoming.message()
+    }
+
+    /// Its method.
+    pub fn method(&self) -> MethodKind {
+        self.message().method().map_or(MethodKind::Other, |method| method.kind())
+    }
+
+    /// Its Request-URI as received, unparsed.
+    pub fn request_uri(&self) -> &[u8] {
+        self.message().request_uri().unwrap_or(&[])
+    }
+
+    /// Its Request-URI, parsed; admission has made sure that it can be.
+    pub fn target(&self) -> Option<Uri<'_>> {
+        Uri::parse(self.request_uri()).ok()
+    }
+
+    /// The socket pair it came over.
+    pub fn source(&self) -> Flow {
+        self.incoming.flow()
+    }
+
+    /// Whether it belongs to a dialog: its To has a tag (RFC 3261 §12.2).
+    pub fn is_within_dialog(&self) -> bool {
+        self.message().to_tag().is_some()
+    }
+
+    /// Whether its Request-URI names this node: a listening or advertised address or an alias.
+    pub fn is_for_this_node(&self) -> bool {
+        self.target().is_some_and(|uri| self.is_ours(&uri))
+    }
+
+    /// Whether a URI names this node.
+    pub fn is_ours(&self, uri: &Uri<'_>) -> bool {
+        self.with(|state| state.core.identity.is_ours(uri))
+    }
+
+    /// The time of this turn.
+    pub fn now(&self) -> Instant {
+        self.with(|state| state.core.now)
+    }
+
+    /// Follows the Route header (RFC 3261 §16.4, §16.12): removes our own entries and recovers from a
+    /// strict router before us. `None` when there is no Route and so nothing to follow.
+    ///
+    /// # Errors
+    /// 400 when a Route value cannot be read.
+    pub fn loose_route(&mut self) -> Result<Option<Within<'_, 'a, R>>, Reply> {
+        let message = self.incoming.message();
+        let (desk, context) = (self.desk, self.context);
+        let followed = desk.with(|state| {
+            let Core { contexts, identity, .. } = &mut state.core;
+            let Some(slot) = contexts.get_mut(context) else { return Ok(false) };
+            route_set::follow(&message, identity, &mut slot.plan)
+        });
+        match followed {
+            Ok(true) => Ok(Some(Within { request: self })),
+            Ok(false) => Ok(None),
+            Err(error) => Err(Reply::new(error.status().code())),
+        }
+    }
+
+    /// Puts this node into the path of the dialog that the request creates (RFC 3261 §16.6 step 4).
+    /// Meant for INVITE, SUBSCRIBE, REFER and what else creates dialogs; asked twice, done once.
+    pub fn record_route(&mut self) {
+        self.plan(|plan| plan.record_route = true);
+    }
+
+    /// Changes headers or body of what will be forwarded, on every branch.
+    ///
+    /// # Errors
+    /// When a text would split a header, or the edit is refused otherwise.
+    pub fn edit<T>(
+        &mut self,
+        change: impl FnOnce(&mut Edits) -> Result<T, EditError>,
+    ) -> Result<T, EditError> {
+        self.with(|state| match state.core.contexts.get_mut(self.context) {
+            Some(context) => change(&mut context.plan.edits),
+            None => change(&mut Edits::default()),
+        })
+    }
+
+    /// Appends a header to what will be forwarded.
+    ///
+    /// # Errors
+    /// When name or value would split a header.
+    pub fn append_header(&mut self, name: &str, value: &str) -> Result<(), EditError> {
+        self.edit(|edits| edits.append(name.as_bytes(), value.as_bytes()))
+    }
+
+    /// Removes every header of this name from what will be forwarded.
+    ///
+    /// # Errors
+    /// When the name is no header name.
+    pub fn remove_header(&mut self, name: &str) -> Result<(), EditError> {
+        self.edit(|edits| edits.remove(name.as_bytes()))
+    }
+
+    /// Forwards to where Request-URI and Route say.
+    pub fn relay_to_target(&mut self) -> Relay<'_, 'a, R> {
+        Relay::new(self).target(None, None)
+    }
+
+    /// Forwards with another Request-URI, to where it says.
+    pub fn relay_to(&mut self, uri: &str) -> Relay<'_, 'a, R> {
+        Relay::new(self).target(Some(uri), None)
+    }
+
+    /// Forwards with the Request-URI unchanged, to another next hop.
+    pub fn relay_by(&mut self, next_hop: &str) -> Relay<'_, 'a, R> {
+        Relay::new(self).target(None, Some(next_hop))
+    }
+
+    /// Starts an empty target set; see [`Relay::to`].
+    pub fn fork(&mut self) -> Relay<'_, 'a, R> {
+        Relay::new(self)
+    }
+
+    /// Sends a provisional response, 101 to 199, to an INVITE. 100 was sent already.
+    pub fn progress(&mut self, reply: &Reply) {
+        if reply.status().is_provisional() && reply.status().code() != 100 {
+            self.with(|state| {
+                let slot = state.core.contexts.get(self.context);
+                if let Some(server) = slot.and_then(|slot| slot.server) {
+                    state.reply(server, reply);
+                }
+            });
+        }
+    }
+
+    /// Waits; other requests go on meanwhile.
+    pub fn pause(&mut self, span: Duration) -> Pause<'_, 'a, R> {
+        Pause { request: self, span: Some(span) }
+    }
+
+    /// Works on one of the routing's modules; how modules give their methods to requests.
+    pub fn module<M, N, T>(
+        &self,
+        work: impl FnOnce(&mut M, &mut HostAt<'_, ListOf<R>, M, N>, &RequestIds) -> T,
+    ) -> T
+    where
+        M: Module,
+        ListOf<R>: Has<M, N>,
+    {
+        self.with(|state| {
+            let State { core, modules } = state;
+            let transaction = core.contexts.get(self.context).and_then(|slot| slot.server);
+            let ids = RequestIds { context: self.context, transaction };
+            work(modules.module(), &mut HostAt::new(core), &ids)
+        })
+    }
+
+    /// Waits until `look` finds an answer in one of the routing's modules. It is asked at once, and
+    /// again whenever the module wakes this request's context.
+    pub async fn module_answer<M, N, T>(
+        &self,
+        mut look: impl FnMut(&mut M, &mut HostAt<'_, ListOf<R>, M, N>, &RequestIds) -> Poll<T>,
+    ) -> T
+    where
+        M: Module,
+        ListOf<R>: Has<M, N>,
+    {
+        std::future::poll_fn(|_| self.module(&mut look)).await
+    }
+
+    fn plan(&mut self, change: impl FnOnce(&mut crate::engine::plan::Plan)) {
+        self.with(|state| {
+            if let Some(context) = state.core.contexts.get_mut(self.context) {
+                change(&mut context.plan);
+            }
+        });
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State<ListOf<R>>) -> T) -> T {
+        self.desk.with(work)
+    }
+}
+
+/// The ids by which modules know a request.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestIds {
+    /// Its routing.
+    pub context: ContextId,
+    /// Its server transaction; an ACK to a 2xx has none.
+    pub transaction: Option<ServerId>,
+}
+
+/// A request whose Route header was followed: proof for what is legal within a dialog only.
+pub struct Within<'r, 'a, R: Routing> {
+    request: &'r mut Request<'a, R>,
+}
+
+impl<'r, 'a, R: Routing> Within<'r, 'a, R> {
+    /// The request itself.
+    pub fn request(&mut self) -> &mut Request<'a, R> {
+        self.request
+    }
+
+    /// Forwards along the rest of the route set.
+    pub fn relay(self) -> Relay<'r, 'a, R> {
+        self.request.relay_to_target()
+    }
+}
+
+/// A pause of one routing.
+#[must_use = "a pause does nothing unless awaited"]
+pub struct Pause<'r, 'a, R: Routing> {
+    request: &'r mut Request<'a, R>,
+    span: Option<Duration>,
+}
+
+impl<R: Routing> Future for Pause<'_, '_, R> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<()> {
+        let (span, id) = (self.span.take(), self.request.context);
+        self.request.with(|state| {
+            let Core { contexts, wheel, now, .. } = &mut state.core;
+            let Some(context) = contexts.get_mut(id) else { return Poll::Ready(()) };
+            match (span, context.pause) {
+                (Some(span), _) => {
+                    let timer = wheel.arm(*now + span, TimerKey::Pause(id));
+                    if let Some(earlier) = context.pause.replace(timer) {
+                        wheel.cancel(earlier);
+                    }
+                    Poll::Pending
+                }
+                (None, Some(_)) => Poll::Pending,
+                (None, None) => Poll::Ready(()),
+            }
+        })
+    }
+}
