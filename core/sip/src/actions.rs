@@ -22,7 +22,8 @@ impl Sends {
         self.send_with(flow, |out| out.extend_from_slice(bytes));
     }
 
-    /// Lets `write` append a message to the arena, and sends what it wrote (nothing if it wrote nothing).
+    /// Lets `write` append a message to the arena, and sends what it wrote (nothing if it wrote
+    /// nothing).
     pub fn send_with(&mut self, flow: Flow, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.arena.len();
         write(&mut self.arena);

@@ -1,7 +1,7 @@
 //! The pure half of Strowger: bytes become meaning, meaning becomes actions.
 //!
-//! For: messages, transactions, proxy rules, the engine of one shard, and the traits by which routing
-//! and modules are compiled in. Everything is a function of (state, input, now, entropy).
+//! For: messages, transactions, proxy rules, the engine of one shard, and the traits by which
+//! routing and modules are compiled in. Everything is a function of (state, input, now, entropy).
 //! Not here: clocks, sockets, files, threads, logs: those are the edge's (`core/node`).
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,8 @@
 //! Bounds of everything a peer can make grow: one obvious place.
 //!
 //! For: naming each bound and saying where its number came from.
-//! Not here: what happens on reaching one (the code that checks it says so), counters (`metrics.rs`).
+//! Not here: what happens on reaching one (the code that checks it says so), counters
+//! (`metrics.rs`).
 
 /// Longest datagram that UDP can carry; a message of a stream may be longer.
 pub const DATAGRAM_BYTES_MAX: usize = 65_535;
@@ -9,8 +10,9 @@ pub const DATAGRAM_BYTES_MAX: usize = 65_535;
 /// Longest message read from a stream, head and body together.
 pub const STREAM_MESSAGE_BYTES_MAX: usize = 1 << 20;
 
-/// Longest head (start line and header fields) read from a stream. A head that needs more is hostile: the
-/// largest in daily use, with certificates and identity tokens, stay below a quarter of it.
+/// Longest head (start line and header fields) read from a stream. A head that needs more is
+/// hostile: the largest in daily use, with certificates and identity tokens, stay below a quarter
+/// of it.
 pub const STREAM_HEAD_BYTES_MAX: usize = 65_535;
 
 /// Most header fields in one message, continuation lines not counted.
@@ -25,8 +27,8 @@ pub const ROUTES_MAX: usize = 64;
 /// Longest Request-URI; also the longest URI that is compared parameter by parameter.
 pub const URI_BYTES_MAX: usize = 1024;
 
-/// Longest method name: none registered has more than nine letters, but RFC 4475 §3.1.1.2 has one of 43 that
-/// must be understood.
+/// Longest method name: none registered has more than nine letters, but RFC 4475 §3.1.1.2 has one
+/// of 43 that must be understood.
 pub const METHOD_BYTES_MAX: usize = 64;
 
 /// Most header edits recorded for one message: far more than any routing in use makes.

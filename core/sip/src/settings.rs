@@ -1,6 +1,7 @@
 //! How routings, modules and the node read their configuration: sections of typed values.
 //!
-//! For: reading one `[section]` with defaults and ranges, and gathering every problem with its place.
+//! For: reading one `[section]` with defaults and ranges, and gathering every problem with its
+//! place.
 //! Not here: files and TOML (`core/node/src/config.rs`), command lines (`core/strowger`).
 //! Invariants: reading never stops at a problem; a bad value leaves its default and a [`Problem`].
 //! A section that is dropped reports every key nobody asked for, so no reader can forget to.
@@ -182,7 +183,8 @@ impl Configuration {
         }
     }
 
-    /// Reads it. Every section must be asked for within this one call; the others are reported as unknown.
+    /// Reads it. Every section must be asked for within this one call; the others are reported as
+    /// unknown.
     pub fn read<T>(&self, read: impl FnOnce(&mut Section<'_>) -> T) -> (T, Problems) {
         let mut problems = Problems::new(&self.source);
         let mut root = Section::new(String::new(), &self.root, &mut problems);
@@ -321,7 +323,8 @@ impl<'a> Section<'a> {
         *value
     }
 
-    /// A span of time within `allowed`, or `default`: `"500ms"`, `"1h30m"`, or an integer in `bare` units.
+    /// A span of time within `allowed`, or `default`: `"500ms"`, `"1h30m"`, or an integer in `bare`
+    /// units.
     pub fn duration(
         &mut self,
         key: &'static str,
@@ -329,24 +332,30 @@ impl<'a> Section<'a> {
         allowed: RangeInclusive<Duration>,
         bare: Unit,
     ) -> Duration {
-        let Some(entry) = self.entry(key) else { return default };
+        self.duration_if_set(key, allowed, bare).unwrap_or(default)
+    }
+
+    /// The same, if it is set.
+    pub fn duration_if_set(
+        &mut self,
+        key: &'static str,
+        allowed: RangeInclusive<Duration>,
+        bare: Unit,
+    ) -> Option<Duration> {
+        let entry = self.entry(key)?;
         let range = show_range(&allowed);
         let (written, span) = match (&entry.value, bare) {
-            (Value::Integer(n), _) => {
-                let read = u64::try_from(*n).ok();
-                let span = match bare {
-                    Unit::Seconds => read.map(Duration::from_secs),
-                    Unit::Milliseconds => read.map(Duration::from_millis),
-                };
-                (n.to_string(), span)
+            (Value::Integer(n), Unit::Seconds) => {
+                (n.to_string(), u64::try_from(*n).ok().map(Duration::from_secs))
+            }
+            (Value::Integer(n), Unit::Milliseconds) => {
+                (n.to_string(), u64::try_from(*n).ok().map(Duration::from_millis))
             }
             (Value::String(text), _) => (format!("{text:?}"), parse_duration(text)),
-            (_, _) => {
-                return self.wrong_kind(key, entry.place, &entry.value, &range).unwrap_or(default);
-            }
+            (_, _) => return self.wrong_kind(key, entry.place, &entry.value, &range),
         };
         let what = match span {
-            Some(span) if allowed.contains(&span) => return span,
+            Some(span) if allowed.contains(&span) => return Some(span),
             Some(_) => format!("{written} is out of range"),
             None => format!("{written} is not a span of time"),
         };
@@ -355,7 +364,7 @@ impl<'a> Section<'a> {
             Unit::Milliseconds => "milliseconds",
         };
         self.report(entry.place, key, what, format!("{range}, or an integer in {unit}"));
-        default
+        None
     }
 
     /// A list of strings (a single string is a list of one), if it is set.
@@ -520,7 +529,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// The largest unit that divides it, so that what is printed can be pasted into a file.
-fn show_duration(span: Duration) -> String {
+pub fn show_duration(span: Duration) -> String {
     const UNITS: [(u128, &str); 4] =
         [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
     let millis = span.as_millis();

@@ -18,7 +18,8 @@ pub struct ShardMap {
 }
 
 impl ShardMap {
-    /// A map over `count` shards (at least 1), keyed per process so that nobody outside can aim at one.
+    /// A map over `count` shards (at least 1), keyed per process so that nobody outside can aim at
+    /// one.
     pub const fn new(count: u16, key: (u64, u64)) -> ShardMap {
         ShardMap { key, count: if count == 0 { 1 } else { count } }
     }
@@ -28,8 +29,8 @@ impl ShardMap {
         self.count
     }
 
-    /// Keys for what all shards of the node must compute alike, derived so that they differ from the
-    /// map's own.
+    /// Keys for what all shards of the node must compute alike, derived so that they differ from
+    /// the map's own.
     pub(crate) fn secret(&self) -> (u64, u64) {
         let derive = |purpose: &[u8]| {
             let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);

@@ -19,6 +19,7 @@ use crate::module::host::NotSent;
 use crate::module::list::Types;
 use crate::proxy::branch::{Branch, Digest};
 use crate::proxy::identity::Identity;
+use crate::routing::Reply;
 use crate::shard::{ShardId, ShardMap};
 use crate::time::Instant;
 use crate::transaction::{ClientInvite, ClientNonInvite, KeyedMap, Slab};
@@ -55,6 +56,8 @@ pub struct Core<S: Types> {
     pub(crate) out: Actions<S::Peer, S::Row>,
     /// Messages of a module to itself on this shard, delivered at the end of the call.
     pub(crate) inbox: VecDeque<S::Peer>,
+    /// Modules' answers, sent at the end of the call.
+    pub(crate) replies: VecDeque<(ServerId, Reply)>,
     pub(crate) pool: Pool,
     pub(crate) incomings: IncomingPool,
     pub(crate) wheel: Wheel<TimerKey<S::Timer>>,
@@ -106,6 +109,7 @@ impl<S: Types> Core<S> {
             entropy,
             out: Actions::default(),
             inbox: VecDeque::new(),
+            replies: VecDeque::new(),
             pool: Pool::default(),
             incomings: IncomingPool::default(),
             wheel: Wheel::with_capacity(2 * reserved),
@@ -244,7 +248,8 @@ impl<S: Types> Core<S> {
         sent.map(|_| ()).ok_or(NotSent::Full)
     }
 
-    /// Opens a routing context. `None` when the table is full; the request is handed back to the pool.
+    /// Opens a routing context. `None` when the table is full; the request is handed back to the
+    /// pool.
     pub(crate) fn open_context(
         &mut self,
         request: Rc<Incoming>,

@@ -109,8 +109,8 @@ fn failed<L: ModuleList>(
     }
 }
 
-/// RFC 3261 §16.8: a ringing branch is cancelled and counts as 408. One that was cancelled before and
-/// did not end within 64*T1 is given up (§9.1).
+/// RFC 3261 §16.8: a ringing branch is cancelled and counts as 408. One that was cancelled before
+/// and did not end within 64*T1 is given up (§9.1).
 fn timer_c<L: ModuleList>(state: &mut State<L>, id: ClientId) {
     let core = &mut state.core;
     let Some(slot) = core.clients.get_mut(id) else { return };

@@ -1,7 +1,7 @@
 //! A received message that outlives the datagram it came in.
 //!
-//! For: a request while it is routed and answered, a response that waits to be chosen. The bytes are
-//! copied once, then shared between the engine and the routing, read-only.
+//! For: a request while it is routed and answered, a response that waits to be chosen. The bytes
+//! are copied once, then shared between the engine and the routing, read-only.
 //! Invariants: a pool hands out messages that nobody else holds.
 
 use crate::buffer::Buffer;

@@ -1,8 +1,8 @@
 //! The key of a server transaction: RFC 3261 §17.2.3.
 //!
 //! For: matching retransmissions, ACK and CANCEL to their transaction by one look-up.
-//! Invariants: a key is a keyed 128-bit hash, so nobody outside can make two requests collide, and a
-//! table needs no copy of what was hashed.
+//! Invariants: a key is a keyed 128-bit hash, so nobody outside can make two requests collide, and
+//! a table needs no copy of what was hashed.
 
 use crate::message::{Message, Method, Via};
 use crate::proxy::branch::MAGIC;
@@ -10,8 +10,8 @@ use crate::transaction::TransactionKey;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
 
-/// The key under which a request's transaction is found. `method` is the request's own, or INVITE to
-/// find the transaction that an ACK or CANCEL is about.
+/// The key under which a request's transaction is found. `method` is the request's own, or INVITE
+/// to find the transaction that an ACK or CANCEL is about.
 pub(crate) fn of(
     message: Message<'_>,
     via: &Via<'_>,

@@ -2,8 +2,8 @@
 //!
 //! For: the few entry points through which the edge, the rig, flows and fuzzers drive a shard.
 //! Not here: rules (`proxy/`), machines (`transaction/`), policy (`routing/`, modules).
-//! Invariants: after every call no routing is left that could go on; the same inputs and seed give the
-//! same actions, byte for byte.
+//! Invariants: after every call no routing is left that could go on; the same inputs and seed give
+//! the same actions, byte for byte.
 
 pub(crate) mod core;
 mod expire;
@@ -17,17 +17,17 @@ use self::core::{Core, State};
 use crate::actions::Actions;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::module::list::{Hooks, Types};
+use crate::module::list::{Hooks, ModuleList, Types};
 use crate::module::{Command, Fault, Modules};
 use crate::proxy::{forward, response};
 use crate::routing::desk::Desk;
 use crate::routing::task::{Decided, Start, Tasks};
-use crate::routing::{Answer, ListOf, Routing};
+use crate::routing::{Answer, ListOf, Reply, Routing};
 use crate::shard::{ShardId, ShardMap};
 use crate::time::{Duration, Instant, secs};
 use crate::transaction::Timers;
 use crate::transport::{Flow, Listeners};
-use slots::{ContextId, Watch};
+use slots::{ContextId, ServerId, Watch};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -35,11 +35,13 @@ use std::task::Poll;
 pub type PeerOf<R> = <ListOf<R> as Types>::Peer;
 /// What the modules of a routing store.
 pub type RowOf<R> = <ListOf<R> as Types>::Row;
+/// What happens to a shard of this routing.
+pub type InputOf<'a, R> = Input<'a, PeerOf<R>, RowOf<R>>;
 /// What a shard of this routing wants done.
 pub type ActionsOf<R> = Actions<PeerOf<R>, RowOf<R>>;
 
-/// What happens to a shard.
-pub enum Input<'a, R: Routing> {
+/// What happens to a shard. `P` and `W` are what its modules tell each other and store.
+pub enum Input<'a, P, W> {
     /// A datagram whose Call-ID is at home here.
     Datagram {
         /// Where it came from, and to which listener.
@@ -52,10 +54,10 @@ pub enum Input<'a, R: Routing> {
         /// Who sent it.
         from: ShardId,
         /// What it says.
-        message: PeerOf<R>,
+        message: P,
     },
     /// A row from storage.
-    Row(RowOf<R>),
+    Row(W),
     /// Refuse new calls from here on; what runs may finish.
     Drain,
 }
@@ -171,7 +173,7 @@ impl<R: Routing> Engine<R> {
     }
 
     /// Takes one input and adds to `out` what is to be done.
-    pub fn handle(&mut self, now: Instant, input: Input<'_, R>, out: &mut ActionsOf<R>) {
+    pub fn handle(&mut self, now: Instant, input: InputOf<'_, R>, out: &mut ActionsOf<R>) {
         self.run(now, out, |state| match input {
             Input::Datagram { flow, bytes } => receive::datagram(state, flow, bytes),
             Input::Peer { from, message } => {
@@ -246,23 +248,19 @@ impl<R: Routing> Engine<R> {
         self.desk.put(state);
     }
 
-    /// Lets routings run, delivers modules' messages to themselves, until nothing more happens.
+    /// Lets routings run, sends modules' answers and delivers their messages to themselves, until
+    /// nothing more happens.
     fn settle(&mut self) {
-        loop {
-            let (wake, message) = self.desk.with(|state| {
-                let wake = state.core.woken.pop_front();
-                let message = if wake.is_none() { state.core.inbox.pop_front() } else { None };
-                (wake, message)
-            });
-            match (wake, message) {
-                (Some(Wake::Start(context)), _) => self.start(context),
-                (Some(Wake::Resume(context)), _) => self.resume(context),
-                (Some(Wake::Stop(task)), _) => self.tasks.stop(task),
-                (None, Some(message)) => self.desk.with(|state| {
+        while let Some(next) = self.desk.with(next_step) {
+            match next {
+                Next::Wake(Wake::Start(context)) => self.start(context),
+                Next::Wake(Wake::Resume(context)) => self.resume(context),
+                Next::Wake(Wake::Stop(task)) => self.tasks.stop(task),
+                Next::Reply(server, reply) => self.desk.with(|state| state.reply(server, &reply)),
+                Next::Message(message) => self.desk.with(|state| {
                     let own = state.core.shard;
                     state.modules.peer(&mut state.core, own, message);
                 }),
-                (None, None) => return,
             }
         }
     }
@@ -300,12 +298,26 @@ impl<R: Routing> Engine<R> {
     }
 }
 
+/// What is still to be done before a call of the engine ends.
+enum Next<P> {
+    Wake(Wake),
+    Reply(ServerId, Reply),
+    Message(P),
+}
+
+fn next_step<L: Types>(state: &mut State<L>) -> Option<Next<L::Peer>> {
+    let core = &mut state.core;
+    if let Some(wake) = core.woken.pop_front() {
+        return Some(Next::Wake(wake));
+    }
+    if let Some((server, reply)) = core.replies.pop_front() {
+        return Some(Next::Reply(server, reply));
+    }
+    core.inbox.pop_front().map(Next::Message)
+}
+
 /// Carries out what a routing decided.
-fn decide<L: crate::module::list::ModuleList>(
-    state: &mut State<L>,
-    id: ContextId,
-    decided: Decided,
-) {
+fn decide<L: ModuleList>(state: &mut State<L>, id: ContextId, decided: Decided) {
     let Some(context) = state.core.contexts.get(id) else { return };
     if context.final_sent {
         return state.finish(id);

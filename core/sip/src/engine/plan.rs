@@ -1,7 +1,7 @@
 //! What a routing has decided so far about forwarding a request: recorded, applied when sending.
 //!
-//! For: the new Request-URI, the next hop, which Route values were ours, Record-Route, the target set,
-//! header edits. Texts lie in one arena that is reused from request to request.
+//! For: the new Request-URI, the next hop, which Route values were ours, Record-Route, the target
+//! set, header edits. Texts lie in one arena that is reused from request to request.
 //! Not here: carrying it out (`proxy/forward.rs`).
 
 use crate::message::Edits;

@@ -290,7 +290,8 @@ fn open<L: ModuleList>(
             slot.context = Some(context);
         }
         if invite {
-            // §17.2.1 lets us wait 200 ms for the routing; a caller that hears at once never resends.
+            // §17.2.1 lets us wait 200 ms for the routing; a caller that hears at once never
+            // resends.
             state.trying(server, incoming);
         }
     }

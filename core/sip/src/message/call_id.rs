@@ -2,7 +2,8 @@
 //!
 //! For: the edge, which picks a message's home shard by it, and hands most messages on unparsed.
 //! Not here: judging the value (`Message::call_id`).
-//! Invariants: finds the same octets as the index of `head.rs` would, in one pass that stops at the header.
+//! Invariants: finds the same octets as the index of `head.rs` would, in one pass that stops at the
+//! header.
 
 use super::header::HeaderName;
 use super::line;

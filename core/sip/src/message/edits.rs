@@ -1,9 +1,11 @@
 //! Header and body edits, recorded against the message as received and applied by the writers.
 //!
-//! For: routings and modules that add, remove or replace headers without touching the received bytes.
+//! For: routings and modules that add, remove or replace headers without touching the received
+//! bytes.
 //! Not here: applying them (`write/`), changes that belong to forwarding itself (`RequestChanges`).
-//! Invariants: no value holds CR, LF or NUL, so that no edit can split a header; no edit names a header that
-//! the writers own; bounded by `EDITS_MAX` and `EDITS_BYTES_MAX`; used again without allocating.
+//! Invariants: no value holds CR, LF or NUL, so that no edit can split a header; no edit names a
+//! header that the writers own; bounded by `EDITS_MAX` and `EDITS_BYTES_MAX`; used again without
+//! allocating.
 
 use std::error::Error;
 use std::fmt;
@@ -116,7 +118,8 @@ impl fmt::Display for EditError {
 
 impl Error for EditError {}
 
-/// Headers that follow from what the proxy does with a message; an edit of them would break its transaction.
+/// Headers that follow from what the proxy does with a message; an edit of them would break its
+/// transaction.
 const OWNED: [HeaderName; 3] =
     [HeaderName::Via, HeaderName::ContentLength, HeaderName::MaxForwards];
 
@@ -149,7 +152,8 @@ impl Edits {
         Ok(())
     }
 
-    /// Replaces the value of one field of a name, counted from 0.
+    /// Replaces the value of one field of a name, counted from 0. A field that is not there is not
+    /// added.
     pub fn replace(&mut self, name: &[u8], nth: usize, value: &[u8]) -> Result<(), EditError> {
         self.admit(name, value)?;
         let name = self.name(name);

@@ -12,8 +12,8 @@ use super::status::StatusCode;
 /// A peer's mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseError {
-    /// The header that is wrong; `HeaderName::StartLine` for the first line, `HeaderName::Other` where the
-    /// line's name could not be read or does not matter.
+    /// The header that is wrong; `HeaderName::StartLine` for the first line, `HeaderName::Other`
+    /// where the line's name could not be read or does not matter.
     pub header: HeaderName,
     /// Where: octets from the start of what was parsed (the message, when the message was asked).
     pub offset: usize,

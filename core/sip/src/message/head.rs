@@ -1,9 +1,10 @@
 //! The index of a message: where its start line, headers and body are.
 //!
 //! For: reading a datagram once, without copying, into scratch that is used again for the next one.
-//! Not here: what header values mean (`message.rs` and a file for each), stream framing (`stream.rs`).
-//! Invariants: all offsets lie inside the bytes that were parsed; linear in their number. A message that
-//! fails keeps what was found, so that a refusal can be addressed.
+//! Not here: what header values mean (`message.rs` and a file for each), stream framing
+//! (`stream.rs`).
+//! Invariants: all offsets lie inside the bytes that were parsed; linear in their number. A message
+//! that fails keeps what was found, so that a refusal can be addressed.
 
 use memchr::{memchr, memchr_iter, memrchr};
 use smallvec::SmallVec;
@@ -73,7 +74,8 @@ pub(super) struct Entry {
 /// Marks a header that is not in the message.
 const ABSENT: u16 = u16::MAX;
 
-/// Enough for an INVITE of a carrier; more spill to the heap once, and the heap space is used again.
+/// Enough for an INVITE of a carrier; more spill to the heap once, and the heap space is used
+/// again.
 const ENTRIES_INLINE: usize = 32;
 
 /// Where the parts of one message are. Scratch: `parse` it again for the next message.
@@ -112,8 +114,9 @@ impl Verdict {
 }
 
 impl Head {
-    /// Reads one datagram, or one message that `Framer` cut out of a stream. On `Err` the head still holds
-    /// whatever was found, so that Via, From, To, Call-ID and CSeq can be salvaged for a reply.
+    /// Reads one datagram, or one message that `Framer` cut out of a stream. On `Err` the head
+    /// still holds whatever was found, so that Via, From, To, Call-ID and CSeq can be salvaged for
+    /// a reply.
     pub fn parse(&mut self, bytes: &[u8], limits: &Limits) -> Result<(), ParseError> {
         self.clear();
         let mut verdict = Verdict(Ok(()));
@@ -146,7 +149,8 @@ impl Head {
         Message { bytes, head: self }
     }
 
-    /// The first header that may stand once but stands twice. Its first value is the one that counts.
+    /// The first header that may stand once but stands twice. Its first value is the one that
+    /// counts.
     pub fn duplicate(&self) -> Option<HeaderName> {
         self.duplicate
     }
@@ -276,7 +280,8 @@ impl Head {
         let entries = self.entries.get(index..).unwrap_or_default();
         let named = entries.iter().filter(|entry| entry.name == name);
         let line = |entry: &Entry| slice(bytes, entry.start as usize, entry.end as usize);
-        // Commas inside quotes and brackets separate nothing, but they are few: first count all of them.
+        // Commas inside quotes and brackets separate nothing, but they are few: first count all of
+        // them.
         let most: usize = named.map(|entry| 1 + memchr_iter(b',', line(entry)).count()).sum();
         if most > limit && self.message(bytes).values(name).take(limit + 1).count() > limit {
             verdict.refuse(name, first.start as usize, ParseCause::TooMany { limit });

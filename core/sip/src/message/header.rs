@@ -1,6 +1,8 @@
-//! Header names: canonical and compact forms (RFC 3261 §7.3.3, §20, and the RFCs that added to them).
+//! Header names: canonical and compact forms (RFC 3261 §7.3.3, §20, and the RFCs that added to
+//! them).
 //!
-//! For: recognising a name once, with one table look-up, so that the rest of the tree compares enums.
+//! For: recognising a name once, with one table look-up, so that the rest of the tree compares
+//! enums.
 //! Not here: what the values mean (a file each), which headers stand where (`head.rs`).
 
 use std::fmt;
@@ -180,8 +182,8 @@ const NONE: u8 = u8::MAX;
 
 const SLOTS: usize = 512;
 
-/// Where a name stands in `TABLE`. The factors were found by trial: no two known names share a slot, and
-/// building the table fails to compile when a new one does.
+/// Where a name stands in `TABLE`. The factors were found by trial: no two known names share a
+/// slot, and building the table fails to compile when a new one does.
 #[inline]
 const fn slot(length: usize, first: u8, last: u8, middle: u8) -> usize {
     let letters = (first | 32) as usize * 229 + (last | 32) as usize * 414;

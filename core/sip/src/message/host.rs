@@ -11,7 +11,7 @@ use memchr::memchr;
 
 use super::error::{ParseCause, ParseError};
 use super::header::HeaderName;
-use super::octet::{Cursor, DIGIT, HOST, all, decimal};
+use super::octet::{Cursor, DIGIT, HOST, decimal};
 
 /// A host as it stands in a message.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +139,6 @@ pub(super) fn read_port(cursor: &mut Cursor<'_>) -> Result<Option<u16>, ParseErr
 
 /// A port, of digits only.
 pub(super) fn port(digits: &[u8]) -> Option<u16> {
-    debug_assert!(all(b"0123456789", DIGIT));
     decimal(digits).and_then(|number| u16::try_from(number).ok())
 }
 

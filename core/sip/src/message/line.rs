@@ -1,15 +1,16 @@
 //! Lines of a head: where they end, and whether they continue (RFC 3261 §7.3.1).
 //!
-//! For: the index of headers, the Call-ID scan and stream framing, which must agree on what a line is.
+//! For: the index of headers, the Call-ID scan and stream framing, which must agree on what a line
+//! is.
 //! Not here: what stands in a line.
-//! Invariants: every octet is looked at once. Only CRLF ends a line in a message that is accepted; a lone CR,
-//! a lone LF or a NUL outside a quoted pair is a fault, so that nothing that the next hop could take for a
-//! line end is ever passed on.
+//! Invariants: every octet is looked at once. Only CRLF ends a line in a message that is accepted;
+//! a lone CR, a lone LF or a NUL outside a quoted pair is a fault, so that nothing that the next
+//! hop could take for a line end is ever passed on.
 
 use memchr::memchr3;
 
 use super::error::ParseCause;
-use super::octet::TOKEN;
+use super::octet::{TOKEN, span};
 
 /// A line with its continuation lines.
 pub(super) struct Line {
@@ -84,14 +85,15 @@ impl Line {
     }
 }
 
-/// Whether an odd number of backslashes stands before an octet: in a quoted string it is then itself.
+/// Whether an odd number of backslashes stands before an octet: in a quoted string it is then
+/// itself.
 pub(super) fn is_escaped(bytes: &[u8], at: usize) -> bool {
     let before = bytes.get(..at).unwrap_or_default();
     before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
-/// Whether the head ends at `at`, and where the body starts. A lone LF ends it too: the fault is the caller's
-/// to report.
+/// Whether the head ends at `at`, and where the body starts. A lone LF ends it too: the fault is
+/// the caller's to report.
 #[inline]
 pub(super) fn blank(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at..)? {
@@ -111,7 +113,7 @@ pub(super) fn first(bytes: &[u8]) -> usize {
 #[inline]
 pub(super) fn name(bytes: &[u8], at: usize) -> Result<(usize, usize), usize> {
     let line = bytes.get(at..).unwrap_or_default();
-    let length = super::octet::span(line, TOKEN);
+    let length = span(line, TOKEN);
     let blanks = |byte: &u8| matches!(byte, b' ' | b'\t');
     let mut colon = length;
     while line.get(colon).is_some_and(blanks) {

@@ -1,16 +1,20 @@
 //! Comma lists and parameters: RFC 3261 §7.3.1.
 //!
-//! For: cutting a value where its grammar separates, never inside a quoted string or angle brackets.
+//! For: cutting a value where its grammar separates, never inside a quoted string or angle
+//! brackets.
 //! Not here: what the pieces mean.
-//! Invariants: every piece is looked at once, so that a list is read in linear time. A quote or bracket that
-//! is never closed runs to the end of the value: the piece's own parser refuses it.
+//! Invariants: every piece is looked at once, so that a list is read in linear time. A quote or
+//! bracket that is never closed runs to the end of the value: the piece's own parser refuses it.
+
+use std::fmt;
 
 use memchr::{memchr, memchr2, memchr3};
 
-use super::octet::{is_lws, slice, trim};
+use super::error::ParseError;
+use super::octet::{Cursor, is_lws, slice, trim, trim_end};
 
-/// The values of one field, separated by commas. Empty ones are left out (RFC 3261 has none; `a,,b` is read
-/// as two).
+/// The values of one field, separated by commas. Empty ones are left out (RFC 3261 has none; `a,,b`
+/// is read as two).
 #[derive(Clone, Copy)]
 pub(super) struct List<'a> {
     value: &'a [u8],
@@ -45,7 +49,7 @@ impl<'a> Iterator for List<'a> {
             let rest = slice(self.value, offset, self.value.len());
             let end = find_comma(rest).map_or(self.value.len(), |comma| offset + comma);
             self.at = end.saturating_add(1).min(self.value.len());
-            let bytes = super::octet::trim_end(slice(self.value, offset, end));
+            let bytes = trim_end(slice(self.value, offset, end));
             if !bytes.is_empty() {
                 return Some(Item { bytes, offset, next: self.at });
             }
@@ -108,6 +112,14 @@ impl<'a> Params<'a> {
         Params { rest }
     }
 
+    /// Reads what stands behind a value: parameters up to the end, or nothing.
+    pub(super) fn read(cursor: &mut Cursor<'a>) -> Result<Params<'a>, ParseError> {
+        if cursor.eat(b';') {
+            return Ok(Params::new(cursor.rest()));
+        }
+        if cursor.peek().is_some() { Err(cursor.unexpected()) } else { Ok(Params::NONE) }
+    }
+
     /// No parameters.
     pub(super) const NONE: Params<'static> = Params { rest: b"" };
 
@@ -131,6 +143,12 @@ impl<'a> Params<'a> {
     /// The text of all of them, as written, without a semicolon in front.
     pub fn as_bytes(self) -> &'a [u8] {
         self.rest
+    }
+}
+
+impl fmt::Debug for Params<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.rest.escape_ascii())
     }
 }
 

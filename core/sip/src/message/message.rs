@@ -1,7 +1,8 @@
 //! A message as its readers see it: typed values, each read when asked for.
 //!
 //! For: everything that decides by what a message says.
-//! Not here: finding the lines (`head.rs`), the grammar of a value (a file each), changing anything (`write/`).
+//! Not here: finding the lines (`head.rs`), the grammar of a value (a file each), changing anything
+//! (`write/`).
 //! Invariants: a view of borrowed bytes, cheap to copy; asking never allocates.
 
 use std::ops::Range;
@@ -75,8 +76,8 @@ impl<'a> Message<'a> {
         self.bytes
     }
 
-    /// The first line. One that could not be read (`Head::parse` failed) shows as a response with status
-    /// 500, since a response is never answered.
+    /// The first line. One that could not be read (`Head::parse` failed) shows as a response with
+    /// status 500, since a response is never answered.
     pub fn start_line(self) -> StartLine<'a> {
         match self.head.start {
             Start::Request { method, uri } => StartLine::Request {
@@ -265,8 +266,8 @@ impl<'a> Message<'a> {
         self.number(HeaderName::Expires, u32::MAX)
     }
 
-    /// A header that holds a number and perhaps parameters: Min-Expires, RSeq, Session-Expires, Min-SE,
-    /// Max-Breadth, Retry-After (whose comment is skipped).
+    /// A header that holds a number and perhaps parameters: Min-Expires, RSeq, Session-Expires,
+    /// Min-SE, Max-Breadth, Retry-After (whose comment is skipped).
     pub fn number(self, name: HeaderName, max: u32) -> Result<Option<u32>, ParseError> {
         let Some(field) = self.header(name) else { return Ok(None) };
         let wrong = |cause| Err(ParseError { header: name, offset: field.value_offset, cause });
@@ -472,7 +473,7 @@ mod tests {
     fn an_unknown_scheme_in_the_request_uri_means_416() {
         let text = b"OPTIONS nobodyKnowsThisScheme:totallyopaquecontent SIP/2.0\r\nTo: x\r\n\r\n";
         let head = parse(text);
-        let error = head.message(text).uri().err().expect("an unknown scheme");
+        let error = head.message(text).uri().expect_err("an unknown scheme");
         assert_eq!(error.status(), StatusCode::UNSUPPORTED_URI_SCHEME);
     }
 

@@ -80,8 +80,8 @@ methods! {
 }
 
 impl MethodKind {
-    /// Whether a 2xx (or a reliable 1xx) to this method creates a dialog, so that Record-Route matters in
-    /// it: RFC 3261 §12.1, RFC 6665 §4.4.1, RFC 3515 §2.4.4.
+    /// Whether a 2xx (or a reliable 1xx) to this method creates a dialog, so that Record-Route
+    /// matters in it: RFC 3261 §12.1, RFC 6665 §4.4.1, RFC 3515 §2.4.4.
     pub fn forms_dialog(self) -> bool {
         match self {
             MethodKind::Invite | MethodKind::Subscribe | MethodKind::Notify | MethodKind::Refer => {

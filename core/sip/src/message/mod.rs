@@ -1,7 +1,7 @@
 //! SIP messages: bytes to meaning and back.
 //!
-//! For: an index over borrowed bytes (`Head`), typed views of what they say (`Message`), and writers that
-//! emit a changed message once into an output buffer (`write`).
+//! For: an index over borrowed bytes (`Head`), typed views of what they say (`Message`), and
+//! writers that emit a changed message once into an output buffer (`write`).
 //! Not here: what to do with a message (`transaction/`, `proxy/`), how it travels (`core/node`).
 //! Invariants: nothing a peer sends panics, everything is linear in the message's length, nothing
 //! allocates once buffers have grown.

@@ -1,8 +1,10 @@
-//! `name-addr` and `addr-spec` with their parameters: From, To, Contact, Route, Record-Route and their kin
-//! (RFC 3261 §20.10, §25.1).
+//! `name-addr` and `addr-spec` with their parameters: From, To, Contact, Route, Record-Route and
+//! their kin (RFC 3261 §20.10, §25.1).
 //!
 //! For: one reader for all headers of that shape.
 //! Not here: URIs (`uri.rs`), the star and the list of a Contact field (`contact.rs`).
+
+use std::fmt;
 
 use memchr::{memchr, memchr3};
 
@@ -60,6 +62,12 @@ impl<'a> NameAddr<'a> {
     }
 }
 
+impl fmt::Debug for NameAddr<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.raw.escape_ascii())
+    }
+}
+
 fn parse(raw: &[u8]) -> Result<NameAddr<'_>, ParseError> {
     let mut cursor = Cursor::new(raw);
     cursor.skip_lws();
@@ -101,7 +109,7 @@ fn bracketed<'a>(
     let uri = slice(cursor.rest(), 0, close);
     cursor.skip(close + 1);
     cursor.skip_lws();
-    let params = read_params(&mut cursor)?;
+    let params = Params::read(&mut cursor)?;
     Ok(NameAddr { raw: trim(raw), display, uri, params, uri_offset, header: HeaderName::Other })
 }
 
@@ -117,7 +125,7 @@ fn bare<'a>(raw: &'a [u8], mut cursor: Cursor<'a>) -> Result<NameAddr<'a>, Parse
         return Err(cursor.unexpected());
     }
     cursor.skip_lws();
-    let params = read_params(&mut cursor)?;
+    let params = Params::read(&mut cursor)?;
     Ok(NameAddr {
         raw: trim(raw),
         display: b"",
@@ -126,13 +134,6 @@ fn bare<'a>(raw: &'a [u8], mut cursor: Cursor<'a>) -> Result<NameAddr<'a>, Parse
         uri_offset,
         header: HeaderName::Other,
     })
-}
-
-fn read_params<'a>(cursor: &mut Cursor<'a>) -> Result<Params<'a>, ParseError> {
-    if cursor.eat(b';') {
-        return Ok(Params::new(cursor.rest()));
-    }
-    if cursor.peek().is_some() { Err(cursor.unexpected()) } else { Ok(Params::NONE) }
 }
 
 #[cfg(test)]
@@ -195,7 +196,7 @@ mod tests {
     #[test]
     fn an_error_in_the_uri_says_where_it_is_in_the_message() {
         let value = NameAddr::parse_within(b"A <sip:a b>", HeaderName::To, 100).expect("a value");
-        let error = value.uri().err().expect("a blank in the URI");
+        let error = value.uri().expect_err("a blank in the URI");
         assert_eq!((error.header, error.offset), (HeaderName::To, 108));
         assert_eq!(error.cause, ParseCause::UnexpectedByte(b' '));
     }

@@ -1,9 +1,10 @@
 //! Cutting a stream into messages: RFC 3261 §7.5, §18.3, and the keep-alives of RFC 5626 §3.5.1.
 //!
-//! For: TCP and TLS connections, whose owner collects what arrives in one buffer and asks what is in it.
+//! For: TCP and TLS connections, whose owner collects what arrives in one buffer and asks what is
+//! in it.
 //! Not here: the buffer and the connection (`core/node`), the message itself (`head.rs`).
-//! Invariants: what has been searched is not searched again, so that a message that arrives octet by octet
-//! is still found in linear time; never asks for more than the limits allow.
+//! Invariants: what has been searched is not searched again, so that a message that arrives octet
+//! by octet is still found in linear time; never asks for more than the limits allow.
 
 use std::ops::Range;
 
@@ -40,7 +41,8 @@ pub struct FrameError {
 
 /// Finds messages at the front of a buffer that grows at its end.
 ///
-/// After any frame but `Incomplete` the caller drops the octets up to the frame's end from its buffer.
+/// After any frame but `Incomplete` the caller drops the octets up to the frame's end from its
+/// buffer.
 #[derive(Clone, Debug, Default)]
 pub struct Framer {
     /// Octets at the front of the buffer that hold no end of a head.

@@ -1,7 +1,8 @@
-//! Every message of `tests/messages`, mutilated in every way, through every reader and every writer.
+//! Every message of `tests/messages`, mutilated in every way, through every reader and every
+//! writer.
 //!
-//! For: showing that nothing a peer sends panics, and that whatever is written is a well-formed message with
-//! as many headers as it should have.
+//! For: showing that nothing a peer sends panics, and that whatever is written is a well-formed
+//! message with as many headers as it should have.
 //! Not here: what a good message says (each reader's own tests).
 
 use std::hint::black_box;

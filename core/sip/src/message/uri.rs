@@ -1,9 +1,10 @@
 //! URIs: RFC 3261 §19.1, `tel` of RFC 3966, and others as opaque text.
 //!
 //! For: reading a URI's parts, each a slice of the message.
-//! Not here: comparing URIs (`uri_equality.rs`), where a URI leads to (RFC 3263, the edge), rewriting parts.
+//! Not here: comparing URIs (`uri_equality.rs`), where a URI leads to (RFC 3263, the edge),
+//! rewriting parts.
 
-use std::str;
+use std::fmt;
 
 use memchr::memchr;
 
@@ -12,7 +13,7 @@ use super::header::HeaderName;
 use super::host::{Host, read_port};
 use super::list::Params;
 use super::method::Method;
-use super::octet::{Cursor, SCHEME, URI, slice, span};
+use super::octet::{Cursor, SCHEME, URI, decimal, slice, span};
 use super::transport::TransportName;
 
 /// What stands before the first colon.
@@ -84,8 +85,8 @@ pub struct Uri<'a> {
 }
 
 impl<'a> Uri<'a> {
-    /// Reads a URI. A scheme this element cannot route is no mistake here: a To header may hold it. Ask
-    /// `routable` where a request is to be sent.
+    /// Reads a URI. A scheme this element cannot route is no mistake here: a To header may hold it.
+    /// Ask `routable` where a request is to be sent.
     pub fn parse(raw: &'a [u8]) -> Result<Uri<'a>, ParseError> {
         let legal = span(raw, URI);
         if legal < raw.len() {
@@ -142,7 +143,8 @@ impl<'a> Uri<'a> {
         self.params.has(b"lr")
     }
 
-    /// Whether the URI is one of a pair that one proxy inserted: its incoming and its outgoing side.
+    /// Whether the URI is one of a pair that one proxy inserted: its incoming and its outgoing
+    /// side.
     pub fn r2(&self) -> bool {
         self.params.has(b"r2")
     }
@@ -159,7 +161,7 @@ impl<'a> Uri<'a> {
 
     /// The parameter `ttl`, if it can be read.
     pub fn ttl(&self) -> Option<u8> {
-        self.params.value(b"ttl").and_then(|ttl| str::from_utf8(ttl).ok()?.parse().ok())
+        self.params.value(b"ttl").and_then(decimal).and_then(|ttl| u8::try_from(ttl).ok())
     }
 
     /// The parameter `user`: `phone` or `ip`.
@@ -170,6 +172,12 @@ impl<'a> Uri<'a> {
     /// The parameter `method`.
     pub fn method(&self) -> Option<Method<'a>> {
         self.params.value(b"method").map(Method::from_bytes)
+    }
+}
+
+impl fmt::Debug for Uri<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.raw.escape_ascii())
     }
 }
 
@@ -318,7 +326,7 @@ mod tests {
 
     #[test]
     fn an_error_says_where() {
-        let error = Uri::parse(b"sip:a@b c").err().expect("blank");
+        let error = Uri::parse(b"sip:a@b c").expect_err("blank");
         assert_eq!((error.offset, error.cause), (7, ParseCause::UnexpectedByte(b' ')));
     }
 }

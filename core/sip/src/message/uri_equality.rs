@@ -2,8 +2,8 @@
 //!
 //! For: bindings of a registrar, loop checks, "is this URI mine".
 //! Not here: reading URIs (`uri.rs`).
-//! Invariants: linear for texts longer than `URI_BYTES_MAX`, which are compared octet by octet; below that,
-//! parameters are compared pair by pair.
+//! Invariants: linear for texts longer than `URI_BYTES_MAX`, which are compared octet by octet;
+//! below that, parameters are compared pair by pair.
 
 use crate::limits::URI_BYTES_MAX;
 
@@ -78,8 +78,8 @@ fn unescaped_eq_ignore_case(left: &[u8], right: &[u8]) -> bool {
     lower(left).eq(lower(right))
 }
 
-/// Octets with `%HH` decoded. Each says whether it could stand for itself: a reserved character and its
-/// escape differ (§19.1.4), so `%3B` is not `;`.
+/// Octets with `%HH` decoded. Each says whether it could stand for itself: a reserved character and
+/// its escape differ (§19.1.4), so `%3B` is not `;`.
 fn unescaped(bytes: &[u8]) -> impl Iterator<Item = (u8, bool)> {
     let mut rest = bytes;
     std::iter::from_fn(move || match rest {

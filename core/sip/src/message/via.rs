@@ -3,12 +3,13 @@
 //! For: where a request came from, where its answers go, and which transaction they belong to.
 //! Not here: stamping and removing Via values (`write/`), matching (`transaction/`).
 
+use std::fmt;
 use std::net::IpAddr;
 
-use super::error::{ParseCause, ParseError};
+use super::error::ParseError;
 use super::host::{Host, port, read_port};
 use super::list::Params;
-use super::octet::{Cursor, TOKEN, decimal, slice, trim};
+use super::octet::{Cursor, TOKEN, decimal, is_lws, slice, trim};
 use super::transport::TransportName;
 
 /// What a branch starts with when it is unique (RFC 3261 §8.1.1.7).
@@ -34,8 +35,8 @@ pub struct Via<'a> {
 }
 
 impl<'a> Via<'a> {
-    /// Reads one value of a Via list. The version is not judged, so that a request of another version can be
-    /// answered with 505.
+    /// Reads one value of a Via list. The version is not judged, so that a request of another
+    /// version can be answered with 505.
     pub fn parse(raw: &'a [u8]) -> Result<Via<'a>, ParseError> {
         let mut cursor = Cursor::new(raw);
         cursor.skip_lws();
@@ -47,7 +48,7 @@ impl<'a> Via<'a> {
             return Err(cursor.unexpected());
         }
         let transport = cursor.take(TOKEN);
-        if transport.is_empty() || !cursor.peek().is_some_and(super::octet::is_lws) {
+        if transport.is_empty() || !cursor.peek().is_some_and(is_lws) {
             return Err(cursor.unexpected());
         }
         cursor.skip_lws();
@@ -60,7 +61,7 @@ impl<'a> Via<'a> {
             end = cursor.at();
             cursor.skip_lws();
         }
-        let params = read_params(&mut cursor)?;
+        let params = Params::read(&mut cursor)?;
         Ok(Via {
             raw: trim(raw),
             version,
@@ -107,8 +108,8 @@ impl<'a> Via<'a> {
         Host::parse(self.received()?).ok()?.ip()
     }
 
-    /// The parameter `rport`: `Some(None)` asks for the port, `Some(Some(port))` tells it. A value that is
-    /// no port counts as none.
+    /// The parameter `rport`: `Some(None)` asks for the port, `Some(Some(port))` tells it. A value
+    /// that is no port counts as none.
     pub fn rport(&self) -> Option<Option<u16>> {
         self.params.get(b"rport").map(|value| value.and_then(port))
     }
@@ -134,15 +135,9 @@ impl<'a> Via<'a> {
     }
 }
 
-fn read_params<'a>(cursor: &mut Cursor<'a>) -> Result<Params<'a>, ParseError> {
-    if cursor.eat(b';') {
-        return Ok(Params::new(cursor.rest()));
-    }
-    match cursor.peek() {
-        Some(byte) => {
-            Err(ParseError { cause: ParseCause::UnexpectedByte(byte), ..cursor.unexpected() })
-        }
-        None => Ok(Params::NONE),
+impl fmt::Debug for Via<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.raw.escape_ascii())
     }
 }
 

@@ -8,6 +8,7 @@ use super::list::{Has, Types};
 use crate::engine::core::Core;
 use crate::engine::slots::{ContextId, ServerId, TimerKey};
 use crate::entropy::Entropy;
+use crate::routing::Reply;
 use crate::shard::{ShardId, ShardMap};
 use crate::time::Instant;
 use crate::transport::{Flow, Listeners};
@@ -28,7 +29,8 @@ pub trait Host<M: Module> {
     fn entropy(&mut self) -> &mut Entropy;
     /// Sends a message that belongs to no transaction.
     fn send(&mut self, flow: Flow, bytes: &[u8]);
-    /// Tells the same module on a shard something; also on this one, where it arrives after this call.
+    /// Tells the same module on a shard something; also on this one, where it arrives after this
+    /// call.
     fn tell(&mut self, shard: ShardId, message: M::Peer);
     /// Arms a timer; it calls [`Module::timer`] once.
     fn arm(&mut self, deadline: Instant, timer: M::Timer) -> TimerId;
@@ -40,9 +42,12 @@ pub trait Host<M: Module> {
     fn store(&mut self, row: M::Row);
     /// What this module hung on a transaction, while that lives.
     fn attached(&mut self, transaction: ServerId) -> Option<&mut M::Attached>;
-    /// Sends a request of our own in a client transaction of this shard. `bytes` is complete but for
-    /// the top Via, which is written here. Answers come to [`Module::answered`] with this token,
-    /// the last of them final; an error means that there will be none.
+    /// Answers a request in its server transaction, after this call; for a request that the module
+    /// took over ([`super::Verdict::Taken`]) or ends early. A second final answer is ignored.
+    fn reply(&mut self, transaction: ServerId, reply: Reply);
+    /// Sends a request of our own in a client transaction of this shard. `bytes` is complete but
+    /// for the top Via, which is written here. Answers come to [`Module::answered`] with this
+    /// token, the last of them final; an error means that there will be none.
     fn originate(&mut self, flow: Flow, bytes: &[u8], token: M::Token) -> Result<(), NotSent>;
 }
 
@@ -103,6 +108,9 @@ impl<S: Has<M, N>, M: Module, N> Host<M> for HostAt<'_, S, M, N> {
     }
     fn attached(&mut self, transaction: ServerId) -> Option<&mut M::Attached> {
         self.core.servers.get_mut(transaction).map(|slot| S::attached(&mut slot.attached))
+    }
+    fn reply(&mut self, transaction: ServerId, reply: Reply) {
+        self.core.replies.push_back((transaction, reply));
     }
     fn originate(&mut self, flow: Flow, bytes: &[u8], token: M::Token) -> Result<(), NotSent> {
         self.core.originate(flow, bytes, S::token(token))

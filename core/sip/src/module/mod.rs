@@ -1,11 +1,11 @@
 //! Modules: compiled-in parts that see every message of a shard.
 //!
-//! For: `registrar`, `dialog`, `uac`, `pua` and their kin. A module is a plain struct, one instance a
-//! shard, that owns its slice of the module's state and gets called at fixed moments. A routing names
-//! its modules as a tuple of types; calls are dispatched statically, there is no registry.
+//! For: `registrar`, `dialog`, `uac`, `pua` and their kin. A module is a plain struct, one instance
+//! a shard, that owns its slice of the module's state and gets called at fixed moments. A routing
+//! names its modules as a tuple of types; calls are dispatched statically, there is no registry.
 //! Not here: the tuple's machinery (`list.rs`), what a hook may do (`host.rs`).
-//! Invariants: hooks never block; what takes time is asked of another shard, of storage or of a timer,
-//! and its answer comes back through another hook.
+//! Invariants: hooks never block; what takes time is asked of another shard, of storage or of a
+//! timer, and its answer comes back through another hook.
 
 pub mod host;
 pub mod list;
@@ -38,7 +38,8 @@ pub trait Module: Sized + 'static {
     /// A row of its tables, going to storage and coming from it.
     type Row: Send + 'static;
 
-    /// A new request, admitted (RFC 3261 §16.3) and not yet routed. Retransmissions do not come here.
+    /// A new request, admitted (RFC 3261 §16.3) and not yet routed. Retransmissions do not come
+    /// here.
     fn request(&mut self, host: &mut impl Host<Self>, request: &Arrived<'_>) -> Verdict {
         let _ = (host, request);
         Verdict::Continue

@@ -15,8 +15,8 @@ const MAX_FORWARDS_DEFAULT: u32 = 70;
 /// A request that may be proxied, with what the checks found out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Admitted {
-    /// What goes out: the received value less one, 70 where there was none. `None`: the last hop was
-    /// this one, so only an answer from here is left (OPTIONS, §16.3 step 3).
+    /// What goes out: the received value less one, 70 where there was none. `None`: the last hop
+    /// was this one, so only an answer from here is left (OPTIONS, §16.3 step 3).
     pub(crate) max_forwards: Option<u32>,
     /// Recognises this request should it come back unchanged (RFC 5393 §4.2).
     pub(crate) loop_digest: u64,
@@ -82,7 +82,8 @@ pub(crate) fn admit(
         None => Some(MAX_FORWARDS_DEFAULT),
         Some(0) if method == Method::Options && identity.is_ours(&uri) => None,
         Some(0) => return Err(Rejection::TooManyHops),
-        // §16.6 step 3 asks for one less; a larger value than the usual start buys nothing but loops.
+        // §16.6 step 3 asks for one less; a larger value than the usual start buys nothing but
+        // loops.
         Some(hops) => Some((hops - 1).min(MAX_FORWARDS_DEFAULT)),
     };
     let loop_digest = loop_digest(message, digest);
@@ -107,8 +108,8 @@ fn check_mandatory<'a>(message: &Message<'a>) -> Result<Method<'a>, Rejection> {
     }
 }
 
-/// A hash over all that this node's decisions may depend on (RFC 5393 §4.2.1): a spiral, which comes
-/// back changed, has another one.
+/// A hash over all that this node's decisions may depend on (RFC 5393 §4.2.1): a spiral, which
+/// comes back changed, has another one.
 fn loop_digest(message: &Message<'_>, mut digest: Digest) -> u64 {
     digest.add(message.request_uri().unwrap_or(&[]));
     digest.add(message.call_id().unwrap_or(&[]));

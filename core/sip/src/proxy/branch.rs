@@ -1,7 +1,7 @@
 //! The branch parameter that this node writes: the address of a client transaction.
 //!
-//! For: finding the transaction of a response without a look-up, recognising our own loops (RFC 5393)
-//! and our own stateless forwards.
+//! For: finding the transaction of a response without a look-up, recognising our own loops (RFC
+//! 5393) and our own stateless forwards.
 //! Shape: `z9hG4bK T <id> . <loop digest> . <cookie>` and `z9hG4bK S <digest> . <loop digest>`, all
 //! numbers in 16 hexadecimal digits.
 //! Invariants: a response is matched only if it carries the cookie, 64 random bits.

@@ -1,6 +1,7 @@
 //! CANCEL: RFC 3261 §9 and §16.10.
 //!
-//! For: a caller's CANCEL, and the CANCELs that this node sends to branches it does not want any more.
+//! For: a caller's CANCEL, and the CANCELs that this node sends to branches it does not want any
+//! more.
 //! Invariants: no CANCEL goes out before a provisional response (§9.1); a branch that was cancelled
 //! and never answers ends after 64*T1.
 
@@ -34,7 +35,8 @@ impl<L: ModuleList> State<L> {
         self.cancel_pending(id, Some(&reasons));
     }
 
-    /// Cancels every branch of a context that has not ended; `None` when the call is complete elsewhere.
+    /// Cancels every branch of a context that has not ended; `None` when the call is complete
+    /// elsewhere.
     pub(crate) fn cancel_pending(&mut self, id: ContextId, reasons: Option<&[&[u8]]>) {
         let Some(context) = self.core.contexts.get(id) else { return };
         let pending: SmallVec<[ClientId; 4]> = context
@@ -105,7 +107,8 @@ impl<S: crate::module::list::Types> Core<S> {
         self.pool.put(invite);
         let (Some(Some(cancel)), Some(slot)) = (cancel, self.clients.get_mut(id)) else { return };
         slot.cancelling = Cancelling::Sent(cancel);
-        // §9.1: "if there is no final response ... in 64*T1 seconds", the INVITE counts as cancelled.
+        // §9.1: "if there is no final response ... in 64*T1 seconds", the INVITE counts as
+        // cancelled.
         slot.timer_c = Some(self.now + self.settings.timers.timer_f());
         self.metrics.cancels_sent += 1;
         self.rearm_client(id);

@@ -11,7 +11,7 @@ use super::target::{self, Unreachable};
 use crate::engine::core::{Scratch, State};
 use crate::engine::incoming::Incoming;
 use crate::engine::plan::{Plan, Target};
-use crate::engine::slots::{BranchState, ClientId, ContextId, Owner, ServerId, Watch};
+use crate::engine::slots::{BranchState, ClientId, ContextId, Owner, Relayed, ServerId, Watch};
 use crate::limits::BRANCHES_MAX;
 use crate::message::{
     Edits, Message, MethodKind, ParseError, RequestChanges, RouteChanges, StatusCode,
@@ -37,6 +37,13 @@ pub(crate) fn relay<L: ModuleList>(state: &mut State<L>, id: ContextId, watch: W
         }
         return;
     }
+    if context.cancelled || context.final_sent {
+        // Nothing more may be tried (§16.10); a routing that asks for it is told at once.
+        if matches!(context.watch, Watch::Routing) {
+            context.watch = Watch::Ended(Relayed::Failed(StatusCode::REQUEST_TERMINATED, None));
+        }
+        return response::settle(state, id);
+    }
     // A new round discards the answers of the rounds before it.
     for branch in &mut context.branches {
         if !matches!(branch, BranchState::Pending(_)) {
@@ -48,9 +55,7 @@ pub(crate) fn relay<L: ModuleList>(state: &mut State<L>, id: ContextId, watch: W
     }
     for target in &targets {
         let Some(context) = state.core.contexts.get_mut(id) else { return };
-        let result = if context.cancelled || context.final_sent {
-            Err(StatusCode::REQUEST_TERMINATED)
-        } else if context.branches.len() >= BRANCHES_MAX {
+        let result = if context.branches.len() >= BRANCHES_MAX {
             Err(StatusCode::SERVER_INTERNAL_ERROR)
         } else {
             forward_branch(state, id, target)
@@ -83,7 +88,7 @@ fn hop<'h>(message: Message<'h>, plan: &'h Plan, target: &Target) -> Result<Hop<
         append: None,
     };
     let next_hop = target.next_hop.map(|span| plan.text(span));
-    let remaining = message.routes().count() - usize::from(plan.last_route_taken);
+    let remaining = message.routes().count().saturating_sub(usize::from(plan.last_route_taken));
     if remaining <= plan.routes_dropped {
         return Ok(Hop { request_uri, routes, destination: next_hop.unwrap_or(request_uri) });
     }

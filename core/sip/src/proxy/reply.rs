@@ -8,7 +8,9 @@ use super::branch::{push_hex, take_hex};
 use crate::engine::core::State;
 use crate::engine::incoming::Incoming;
 use crate::engine::slots::{ServerId, ServerMachine};
-use crate::message::{Edits, Message, Reply as LocalReply, StatusCode, TopVia, write_reply};
+use crate::message::{
+    Edits, Message, NO_EDITS, Reply as LocalReply, StatusCode, TopVia, write_reply,
+};
 use crate::module::Departing;
 use crate::module::list::ModuleList;
 use crate::routing::Reply;
@@ -119,7 +121,7 @@ impl<L: ModuleList> State<L> {
 
     /// 100 for an INVITE (§16.2): the caller stops resending. Modules do not see it.
     pub(crate) fn trying(&mut self, server: ServerId, request: &Incoming) {
-        self.respond(server, request, &Reply::new(100), &crate::message::NO_EDITS);
+        self.respond(server, request, &Reply::new(100), &NO_EDITS);
     }
 
     /// Answers without a transaction (§8.2.7); never an ACK.
@@ -133,9 +135,9 @@ impl<L: ModuleList> State<L> {
         tag.extend_from_slice(&text);
         self.core.scratch.via = text;
         let flow = reply_flow(message, request.flow());
-        let edits = Edits::default();
+        let edits = &NO_EDITS;
         self.core.out.sends.send_with(flow, |out| {
-            write_local(request, reply, Some(&tag), &edits, out);
+            write_local(request, reply, Some(&tag), edits, out);
         });
         self.core.metrics.replies_made += 1;
         self.core.metrics.responses_sent += 1;
@@ -174,6 +176,7 @@ fn write_local(
         to_tag,
         top_via: top_via_stamp(request),
         headers: &headers,
+        edits,
         body: reply.body_parts().map(|(content_type, bytes)| (content_type.as_bytes(), bytes)),
     };
     write_reply(request.message(), &local, out);

@@ -1,7 +1,7 @@
 //! Responses: RFC 3261 §16.7.
 //!
-//! For: finding the branch of a response, relaying provisional and 2xx responses at once, choosing the
-//! best of the others when all branches have ended.
+//! For: finding the branch of a response, relaying provisional and 2xx responses at once, choosing
+//! the best of the others when all branches have ended.
 //! Not here: CANCEL (`cancel.rs`), retransmission (`transaction/`).
 //! Invariants: a response is relayed only if its branch proves that its request was sent here; one
 //! final response other than 2xx goes upstream.
@@ -143,7 +143,8 @@ fn step<S: Types>(
         },
     };
     match news {
-        // §16.7 step 2: timer C starts anew; once a CANCEL was sent it measures the wait for its effect.
+        // §16.7 step 2: timer C starts anew; once a CANCEL was sent it measures the wait for its
+        // effect.
         News::Provisional if slot.method == MethodKind::Invite => {
             if slot.cancelling == Cancelling::No {
                 slot.timer_c = Some(*now + settings.timers.timer_c());
@@ -179,12 +180,15 @@ fn of_branch<L: ModuleList>(
             state.cancel_if_wanted(branch.client);
             let context = state.core.contexts.get(branch.context);
             let open = context.is_some_and(|context| !context.final_sent);
-            if open && status != StatusCode::TRYING {
+            // A non-INVITE request gets no provisional response but 100 (RFC 4320 §4.1).
+            let invite = message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
+            if open && invite && status != StatusCode::TRYING {
                 state.pass_upstream(branch.server, message, status, false);
             }
         }
         News::Success => {
-            // Every 2xx to INVITE goes upstream, also a late one and one of another branch (step 5).
+            // Every 2xx to INVITE goes upstream, also a late one and one of another branch (step
+            // 5).
             let context = state.core.contexts.get(branch.context);
             let invite = message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
             if invite || context.is_some_and(|context| !context.final_sent) {
@@ -200,7 +204,7 @@ fn of_branch<L: ModuleList>(
 fn answered<L: ModuleList>(state: &mut State<L>, branch: &OfBranch, status: StatusCode) {
     let Some(context) = state.core.contexts.get_mut(branch.context) else { return };
     if let Some(own) = context.branches.get_mut(usize::from(branch.index)) {
-        *own = BranchState::Failed(status);
+        *own = BranchState::Superseded;
     }
     context.final_sent = true;
     if matches!(context.watch, Watch::Routing) {

@@ -1,7 +1,7 @@
 //! Following the Route header: RFC 3261 §16.4 and §16.12.
 //!
-//! For: removing our own entries, recovering from a strict router before us, and finding out where the
-//! rest of the route set leads.
+//! For: removing our own entries, recovering from a strict router before us, and finding out where
+//! the rest of the route set leads.
 //! Invariants: the message is not changed; what was found is recorded in the plan.
 
 use super::identity::Identity;
@@ -37,7 +37,8 @@ pub(crate) fn follow(
 }
 
 /// Whether the hop before us routes strictly: it has put what we wrote into Record-Route into the
-/// Request-URI (§16.4). What we write has no user part, so an ordinary contact is not mistaken for it.
+/// Request-URI (§16.4). What we write has no user part, so an ordinary contact is not mistaken for
+/// it.
 fn is_strict_upstream(
     message: &Message<'_>,
     identity: &Identity,

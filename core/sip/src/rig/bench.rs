@@ -175,9 +175,11 @@ impl<R: Routing> Bench<R> {
     fn gather(&mut self) {
         let Bench { out, sent, peers, rows, now, .. } = self;
         let at = *now;
-        sent.extend(
-            out.sends.iter().map(|(flow, bytes)| Sent { at, flow: *flow, bytes: bytes.to_vec() }),
-        );
+        sent.extend(out.sends.iter().map(|(flow, bytes)| Sent {
+            at,
+            flow: *flow,
+            bytes: bytes.to_vec(),
+        }));
         peers.append(&mut out.peers);
         rows.append(&mut out.rows);
         out.clear();

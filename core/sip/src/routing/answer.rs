@@ -1,7 +1,7 @@
 //! What a routing answers with: relay, reply, or that all is done.
 //!
-//! For: making each decision a value that the compiler sees. A routing cannot forget to answer, since
-//! its function returns one of these.
+//! For: making each decision a value that the compiler sees. A routing cannot forget to answer,
+//! since its function returns one of these.
 //! Not here: recording a relay's targets (`request.rs`), carrying it out (`proxy/`).
 
 use crate::engine::incoming::Incoming;
@@ -49,8 +49,8 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A response with this status and its usual reason phrase. What is no status (RFC 3261 §7.2: 100
-    /// to 699) becomes 500.
+    /// A response with this status and its usual reason phrase. What is no status (RFC 3261 §7.2:
+    /// 100 to 699) becomes 500.
     pub fn new(status: u16) -> Reply {
         let status = StatusCode::new(status).unwrap_or(StatusCode::SERVER_INTERNAL_ERROR);
         Reply { status, reason: None, headers: Vec::new(), body: None }

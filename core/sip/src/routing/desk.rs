@@ -2,8 +2,8 @@
 //! routing is polled and taken away after.
 //!
 //! For: letting ordinary `async` code work on the shard's tables without a lock, a borrow across an
-//! await, or a runtime. Ownership of the state is handed over like a baton: the engine has it, or the
-//! desk has it for the length of one poll, or one call on the desk has it for its own length.
+//! await, or a runtime. Ownership of the state is handed over like a baton: the engine has it, or
+//! the desk has it for the length of one poll, or one call on the desk has it for its own length.
 //! Invariants: no borrow of the state leaves a call, so none can live across an await.
 
 use crate::engine::core::State;

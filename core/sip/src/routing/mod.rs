@@ -2,8 +2,8 @@
 //!
 //! For: the trait that a user of Strowger implements, and the types it works with.
 //! Not here: polling (`task.rs`, `engine/`), forwarding rules (`proxy/`).
-//! Invariants: a routing awaits only what the engine completes: a relay's outcome, another shard's or
-//! storage's answer, a pause. Nothing of the shard's state is borrowed across an await.
+//! Invariants: a routing awaits only what the engine completes: a relay's outcome, another shard's
+//! or storage's answer, a pause. Nothing of the shard's state is borrowed across an await.
 
 mod answer;
 pub(crate) mod desk;
@@ -58,8 +58,9 @@ pub trait Routing: Sized + 'static {
     /// Decides what happens to a request. `Err` is a reply too, so that `?` ends a routing early.
     ///
     /// Called once for each request that is not a retransmission, with its transaction created (and
-    /// 100 sent to an INVITE); also for an ACK to a 2xx, which has no transaction and gets no reply.
-    /// Not called for CANCEL and for the ACK to a negative response: those belong to their INVITE.
+    /// 100 sent to an INVITE); also for an ACK to a 2xx, which has no transaction and gets no
+    /// reply. Not called for CANCEL and for the ACK to a negative response: those belong to their
+    /// INVITE.
     fn request(&self, request: Request<'_, Self>) -> impl Future<Output = Result<Answer, Reply>>;
 }
 

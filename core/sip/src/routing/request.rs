@@ -81,8 +81,8 @@ impl<'a, R: Routing> Request<'a, R> {
         self.with(|state| state.core.now)
     }
 
-    /// Follows the Route header (RFC 3261 §16.4, §16.12): removes our own entries and recovers from a
-    /// strict router before us. `None` when there is no Route and so nothing to follow.
+    /// Follows the Route header (RFC 3261 §16.4, §16.12): removes our own entries and recovers from
+    /// a strict router before us. `None` when there is no Route and so nothing to follow.
     ///
     /// # Errors
     /// 400 when a Route value cannot be read.
@@ -235,6 +235,23 @@ impl<'r, 'a, R: Routing> Within<'r, 'a, R> {
     /// The request itself.
     pub fn request(&mut self) -> &mut Request<'a, R> {
         self.request
+    }
+
+    /// Whether it belongs to a dialog. A request with a Route but no To tag came with a preloaded
+    /// route set, which whoever sent it has chosen.
+    pub fn is_in_dialog(&self) -> bool {
+        self.request.is_within_dialog()
+    }
+
+    /// Whether the route set leads on to a hop beyond this node.
+    pub fn has_more(&self) -> bool {
+        let routes = self.request.message().routes().count();
+        self.request.with(|state| {
+            let context = state.core.contexts.get(self.request.context);
+            context.is_some_and(|context| {
+                routes > context.plan.routes_dropped + usize::from(context.plan.last_route_taken)
+            })
+        })
     }
 
     /// Forwards along the rest of the route set.

@@ -1,7 +1,8 @@
 //! Routings that wait: futures kept in slots that are reused.
 //!
-//! For: polling the `async fn request` of a routing without a runtime and, in a steady load, without
-//! a heap allocation: a slot holds one future in place; when it is done the next one takes its room.
+//! For: polling the `async fn request` of a routing without a runtime and, in a steady load,
+//! without a heap allocation: a slot holds one future in place; when it is done the next one takes
+//! its room.
 //! Invariants: as many slots as routings ever waited at once, never more than the contexts' bound.
 
 use super::desk::Desk;

@@ -2,7 +2,8 @@
 //!
 //! For: emitting a received message with what a proxy must change and what a routing wants changed.
 //! Not here: deciding the changes (`proxy/`).
-//! Invariants: linear in the message and the changes; a message without edits is copied in a handful of runs.
+//! Invariants: linear in the message and the changes; a message without edits is copied in a
+//! handful of runs.
 
 use std::net::IpAddr;
 
@@ -39,8 +40,8 @@ pub enum TopVia {
     /// Nothing.
     #[default]
     Keep,
-    /// Parameters that say where the message came from (RFC 3261 §18.2.1, RFC 3581 §4). They replace what
-    /// was there.
+    /// Parameters that say where the message came from (RFC 3261 §18.2.1, RFC 3581 §4). They
+    /// replace what was there.
     Stamp {
         /// The value of `received`; `None` leaves it as it was.
         received: Option<IpAddr>,
@@ -59,7 +60,8 @@ impl TopVia {
     }
 }
 
-/// What becomes of the Route values (§16.4, §16.6 steps 4 and 6, §16.12). The default changes nothing.
+/// What becomes of the Route values (§16.4, §16.6 steps 4 and 6, §16.12). The default changes
+/// nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RouteChanges<'c> {
     /// Removes this many values from the top.
@@ -170,7 +172,8 @@ pub(super) fn keep_via(
     }
 }
 
-/// Emits a response as it goes back to the previous hop, without its topmost Via value; `message` is a response.
+/// Emits a response as it goes back to the previous hop, without its topmost Via value; `message`
+/// is a response.
 pub fn write_forwarded_response(
     message: Message<'_>,
     changes: &ResponseChanges<'_>,

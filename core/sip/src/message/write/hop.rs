@@ -1,4 +1,5 @@
-//! Requests that belong to an INVITE this node sent: ACK for a failure (RFC 3261 §17.1.1.3) and CANCEL (§9.1).
+//! Requests that belong to an INVITE this node sent: ACK for a failure (RFC 3261 §17.1.1.3) and
+//! CANCEL (§9.1).
 //!
 //! For: client transactions and response contexts.
 //! Not here: the ACK of a 2xx, which is the caller's own request and is forwarded like one.

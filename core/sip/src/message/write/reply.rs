@@ -1,12 +1,14 @@
 //! Answers that this node makes itself: RFC 3261 §8.2.6.
 //!
 //! For: 100 Trying, refusals, answers of modules and routings.
-//! Not here: relaying another's response (`forward.rs`), where an answer is sent (§18.2.2, `proxy/`).
-//! Invariants: may be given a request that failed to parse; copies what was found of it, one clean line each.
+//! Not here: relaying another's response (`forward.rs`), where an answer is sent (§18.2.2,
+//! `proxy/`).
+//! Invariants: may be given a request that failed to parse; copies what was found of it, one clean
+//! line each.
 
+use super::super::edits::{Edits, NO_EDITS};
 use super::super::header::HeaderName;
 use super::super::message::Message;
-use super::super::method::Method;
 use super::super::octet::trim_end;
 use super::super::status::StatusCode;
 use super::forward::{TopVia, keep_via};
@@ -25,6 +27,8 @@ pub struct Reply<'c> {
     pub top_via: TopVia,
     /// More headers, in order.
     pub headers: &'c [(&'c [u8], &'c [u8])],
+    /// Headers inserted and appended by edits; there is nothing received that others could change.
+    pub edits: &'c Edits,
     /// Content-Type and body.
     pub body: Option<(&'c [u8], &'c [u8])>,
 }
@@ -38,6 +42,7 @@ impl Reply<'_> {
             to_tag: None,
             top_via: TopVia::Keep,
             headers: &[],
+            edits: &NO_EDITS,
             body: None,
         }
     }
@@ -81,6 +86,9 @@ pub fn write_reply(request: Message<'_>, reply: &Reply<'_>, out: &mut Vec<u8>) {
     for (name, value) in reply.headers {
         sink.line(name, value);
     }
+    for line in reply.edits.inserted().chain(reply.edits.appended()) {
+        sink.raw(line);
+    }
     if let Some((content_type, _)) = reply.body {
         sink.line(b"Content-Type", content_type);
     }
@@ -98,7 +106,7 @@ fn is_copied(name: HeaderName, status: StatusCode) -> bool {
 /// Whether the answer can make a dialog, whose route set it then carries (§12.1.1).
 fn copies_record_route(request: Message<'_>, status: StatusCode) -> bool {
     let makes_dialog = status.class() <= 2 && status != StatusCode::TRYING;
-    makes_dialog && request.method().is_some_and(|method: Method<'_>| method.kind().forms_dialog())
+    makes_dialog && request.method().is_some_and(|method| method.kind().forms_dialog())
 }
 
 #[cfg(test)]

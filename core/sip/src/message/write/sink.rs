@@ -2,20 +2,20 @@
 //!
 //! For: the writers of this folder.
 //! Not here: which lines a message gets.
-//! Invariants: whatever a value holds, one call of `line` adds exactly one line; lines that were received
-//! clean are copied in runs, untouched.
+//! Invariants: whatever a value holds, one call of `line` adds exactly one line; lines that were
+//! received clean are copied in runs, untouched.
 
 use std::io::Write;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use memchr::memchr3;
+use memchr::{memchr, memchr3};
 
 use super::super::head::Entry;
 use super::super::line::is_escaped;
 use super::super::list::Params;
 use super::super::message::{Field, Message};
-use super::super::octet::{is_lws, slice};
+use super::super::octet::{is_lws, slice, trim_end};
 
 /// Copies parts of a received message and adds lines between them.
 pub(super) struct Sink<'a, 'o> {
@@ -77,12 +77,12 @@ impl<'a, 'o> Sink<'a, 'o> {
         self.line(name_bytes, value);
     }
 
-    /// Adds a Via line whose first value (`top`) tells where it was received from (RFC 3261 §18.2.1,
-    /// RFC 3581 §4); `rest` are the values behind it.
+    /// Adds a Via line whose first value (`top`) tells where it was received from (RFC 3261
+    /// §18.2.1, RFC 3581 §4); `rest` are the values behind it.
     pub(super) fn stamped_via(&mut self, top: &[u8], rest: &[u8], stamp: Stamp) {
         self.raw(b"Via: ");
-        let semicolon = memchr::memchr(b';', top).unwrap_or(top.len());
-        push_clean(self.out, super::super::octet::trim_end(slice(top, 0, semicolon)));
+        let semicolon = memchr(b';', top).unwrap_or(top.len());
+        push_clean(self.out, trim_end(slice(top, 0, semicolon)));
         for param in Params::new(slice(top, semicolon + 1, top.len())) {
             let is_stamped = (stamp.received.is_some() && param.is(b"received"))
                 || (stamp.rport.is_some() && param.is(b"rport"));
@@ -145,8 +145,8 @@ pub(super) fn push_clean(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Each fold, with the white space around it, becomes one blank (§7.3.1), and so does every octet that another
-/// element could take for a line's or a string's end.
+/// Each fold, with the white space around it, becomes one blank (§7.3.1), and so does every octet
+/// that another element could take for a line's or a string's end.
 fn push_unfolded(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     let mut at = 0;
