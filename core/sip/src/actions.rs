@@ -5,6 +5,7 @@
 //! Invariants: messages are written once, into one arena; `clear` keeps every capacity, so that a
 //! steady load allocates nothing.
 
+use crate::resolver::Question;
 use crate::shard::ShardId;
 use crate::transport::Flow;
 use std::ops::Range;
@@ -13,7 +14,23 @@ use std::ops::Range;
 #[derive(Debug, Default)]
 pub struct Sends {
     arena: Vec<u8>,
-    list: Vec<(Flow, Range<usize>)>,
+    list: Vec<Sent>,
+}
+
+/// Who wants to know when a message could not be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody.
+    Nobody,
+    /// A client transaction, by its id as a number.
+    Client(u64),
+}
+
+#[derive(Clone, Debug)]
+struct Sent {
+    origin: Origin,
+    flow: Flow,
+    bytes: Range<usize>,
 }
 
 impl Sends {
@@ -25,21 +42,34 @@ impl Sends {
     /// Lets `write` append a message to the arena, and sends what it wrote (nothing if it wrote
     /// nothing).
     pub fn send_with(&mut self, flow: Flow, write: impl FnOnce(&mut Vec<u8>)) {
+        self.send_from(Origin::Nobody, flow, write);
+    }
+
+    /// The same, for somebody who wants to know when it could not be sent.
+    pub fn send_from(&mut self, origin: Origin, flow: Flow, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.arena.len();
         write(&mut self.arena);
         if self.arena.len() > start {
-            self.list.push((flow, start..self.arena.len()));
+            self.list.push(Sent { origin, flow, bytes: start..self.arena.len() });
         }
     }
 
     /// The bytes of the message that was sent last.
     pub fn last(&self) -> Option<&[u8]> {
-        self.list.last().and_then(|(_, range)| self.arena.get(range.clone()))
+        self.list.last().and_then(|sent| self.arena.get(sent.bytes.clone()))
     }
 
     /// Every message with its flow, in order of sending.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Flow, &[u8])> {
-        self.list.iter().map(|(flow, range)| (flow, self.arena.get(range.clone()).unwrap_or(&[])))
+        self.iter_with_origin().map(|(_, flow, bytes)| (flow, bytes))
+    }
+
+    /// The same, and who wants to know when it could not be sent.
+    pub fn iter_with_origin(&self) -> impl ExactSizeIterator<Item = (Origin, &Flow, &[u8])> {
+        self.list.iter().map(|sent| {
+            let bytes = self.arena.get(sent.bytes.clone()).unwrap_or(&[]);
+            (sent.origin, &sent.flow, bytes)
+        })
     }
 
     /// How many messages wait here.
@@ -74,11 +104,18 @@ pub struct Actions<P, W> {
     pub peers: Vec<(ShardId, P)>,
     /// Rows for storage, in order.
     pub rows: Vec<W>,
+    /// Names to look up; the answer comes back as an input.
+    pub questions: Vec<Question>,
 }
 
 impl<P, W> Default for Actions<P, W> {
     fn default() -> Self {
-        Actions { sends: Sends::default(), peers: Vec::new(), rows: Vec::new() }
+        Actions {
+            sends: Sends::default(),
+            peers: Vec::new(),
+            rows: Vec::new(),
+            questions: Vec::new(),
+        }
     }
 }
 
@@ -88,5 +125,6 @@ impl<P, W> Actions<P, W> {
         self.sends.clear();
         self.peers.clear();
         self.rows.clear();
+        self.questions.clear();
     }
 }

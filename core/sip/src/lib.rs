@@ -7,6 +7,7 @@
 
 pub mod actions;
 pub mod buffer;
+pub mod date;
 pub mod engine;
 pub mod entropy;
 pub mod limits;
@@ -14,11 +15,14 @@ pub mod message;
 pub mod metrics;
 pub mod module;
 mod proxy;
+pub use proxy::resolver;
 #[cfg(feature = "rig")]
 pub mod rig;
 pub mod routing;
 pub mod settings;
 pub mod shard;
+pub mod storage;
+pub mod table;
 pub mod time;
 pub mod transaction;
 pub mod transport;

@@ -37,6 +37,12 @@ pub const EDITS_MAX: usize = 64;
 /// Most text that the edits of one message hold, a replaced body included: what fits a datagram.
 pub const EDITS_BYTES_MAX: usize = DATAGRAM_BYTES_MAX;
 
+/// Most host names of which a shard remembers the addresses, and most that it asks for at once.
+pub const RESOLVER_NAMES_MAX: usize = 4096;
+
+/// Most requests that wait for the addresses of one host name; beyond, a branch fails at once.
+pub const RESOLVER_WAITERS_MAX: usize = 1024;
+
 /// Most branches of one request over all rounds of its routing (Kamailio's upper bound).
 pub const BRANCHES_MAX: usize = 32;
 

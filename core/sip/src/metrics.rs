@@ -62,12 +62,14 @@ counters! {
     drain_refused,
     /// Branches whose next hop could not be reached or resolved.
     branches_unreachable,
+    /// Targets left out because a request had too many branches.
+    branches_refused,
+    /// Branches that went on to the next address of their target (RFC 3263 §4.3).
+    failovers,
     /// Branches that timed out (timers B, F, C).
     branches_timed_out,
     /// CANCELs sent to branches.
     cancels_sent,
     /// Routings that ended without an answer; the engine answered 500.
     routings_without_answer,
-    /// Messages for another shard that came here.
-    misdelivered_dropped,
 }

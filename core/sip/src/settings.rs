@@ -298,6 +298,20 @@ impl<'a> Section<'a> {
         self.checked_integer(key, entry.place, &entry.value, &allowed)
     }
 
+    /// An integer that may be negative, within `allowed`, or `default`.
+    pub fn signed(&mut self, key: &'static str, default: i64, allowed: RangeInclusive<i64>) -> i64 {
+        let Some(entry) = self.entry(key) else { return default };
+        let range = format!("an integer from {} to {}", allowed.start(), allowed.end());
+        let Value::Integer(number) = &entry.value else {
+            return self.wrong_kind(key, entry.place, &entry.value, &range).unwrap_or(default);
+        };
+        if !allowed.contains(number) {
+            self.report(entry.place, key, format!("{number} is out of range"), range);
+            return default;
+        }
+        *number
+    }
+
     /// A list of integers, each within `allowed`, if it is set.
     pub fn integers(
         &mut self,
@@ -321,6 +335,15 @@ impl<'a> Section<'a> {
             return self.wrong_kind(key, entry.place, &entry.value, allowed).unwrap_or(default);
         };
         *value
+    }
+
+    /// A switch, or `default`: `true` and `false`, or 1 and 0 as Kamailio writes them.
+    pub fn switch(&mut self, key: &'static str, default: bool) -> bool {
+        match self.entry(key).map(|entry| &entry.value) {
+            Some(Value::Integer(0)) => false,
+            Some(Value::Integer(1)) => true,
+            Some(_) | None => self.boolean(key, default),
+        }
     }
 
     /// A span of time within `allowed`, or `default`: `"500ms"`, `"1h30m"`, or an integer in `bare`

@@ -10,15 +10,17 @@ use super::slots::{
     ContextMark, Owner, Relayed, ServerId, ServerMachine, ServerMark, ServerSlot, TimerKey, Watch,
 };
 use super::{Settings, Wake};
-use crate::actions::Actions;
+use crate::actions::{Actions, Origin};
 use crate::buffer::{Kept, Pool};
 use crate::entropy::Entropy;
 use crate::message::{Edits, Head, MethodKind};
 use crate::metrics::Metrics;
+use crate::module::Event;
 use crate::module::host::NotSent;
 use crate::module::list::Types;
 use crate::proxy::branch::{Branch, Digest};
 use crate::proxy::identity::Identity;
+use crate::proxy::resolver::Resolver;
 use crate::routing::Reply;
 use crate::shard::{ShardId, ShardMap};
 use crate::time::Instant;
@@ -56,17 +58,25 @@ pub struct Core<S: Types> {
     pub(crate) out: Actions<S::Peer, S::Row>,
     /// Messages of a module to itself on this shard, delivered at the end of the call.
     pub(crate) inbox: VecDeque<S::Peer>,
+    /// What modules tell the others of this shard, delivered at the end of the call.
+    pub(crate) events: VecDeque<Event>,
     /// Modules' answers, sent at the end of the call.
     pub(crate) replies: VecDeque<(ServerId, Reply)>,
     pub(crate) pool: Pool,
     pub(crate) incomings: IncomingPool,
+    /// Names of next hops; a branch waits as (context, index).
+    pub(crate) resolver: Resolver<(ContextId, u8)>,
     pub(crate) wheel: Wheel<TimerKey<S::Timer>>,
+    /// How many of the wheel's timers are modules'.
+    pub(crate) module_timers: usize,
     pub(crate) servers: Slab<ServerSlot<S::Attached>, ServerMark>,
     pub(crate) server_index: KeyedMap<ServerMark>,
     pub(crate) clients: Slab<ClientSlot<S::Token>, ClientMark>,
     pub(crate) contexts: Slab<Context, ContextMark>,
     /// Routings that may go on.
     pub(crate) woken: VecDeque<Wake>,
+    /// The routing whose turn it is.
+    pub(crate) running: Option<ContextId>,
     pub(crate) draining: bool,
     pub(crate) metrics: Metrics,
     /// Scratch, reused from message to message.
@@ -97,6 +107,7 @@ impl<S: Types> Core<S> {
     ) -> Core<S> {
         let mut entropy = Entropy::new(seed);
         let secrets = Secrets { node: map.secret(), shard: entropy.keys() };
+        let resolver = Resolver::new(entropy.keys());
         let identity = Rc::new(Identity::new(&listeners, &settings.aliases));
         let (reserved, most) = (settings.transactions_reserved, settings.transactions_max);
         Core {
@@ -109,15 +120,19 @@ impl<S: Types> Core<S> {
             entropy,
             out: Actions::default(),
             inbox: VecDeque::new(),
+            events: VecDeque::new(),
             replies: VecDeque::new(),
             pool: Pool::default(),
             incomings: IncomingPool::default(),
+            resolver,
             wheel: Wheel::with_capacity(2 * reserved),
+            module_timers: 0,
             servers: Slab::new(reserved, most),
             server_index: KeyedMap::with_capacity(reserved),
             clients: Slab::new(reserved, most),
             contexts: Slab::new(reserved.min(1024), most),
             woken: VecDeque::new(),
+            running: None,
             draining: false,
             metrics: Metrics::default(),
             scratch: Scratch::default(),
@@ -136,7 +151,10 @@ impl<S: Types> Core<S> {
 
     /// Lets a routing look again at what it waits for.
     pub(crate) fn wake(&mut self, context: ContextId) {
-        self.woken.push_back(Wake::Resume(context));
+        // A routing that wakes itself while it looks would never come to rest.
+        if self.running != Some(context) {
+            self.woken.push_back(Wake::Resume(context));
+        }
     }
 
     /// A keyed digest, the same on all shards.
@@ -199,7 +217,8 @@ impl<S: Types> Core<S> {
         let Core { clients, out, pool, settings, now, .. } = self;
         let id = clients.insert_with(|client| {
             let branch = Branch::Stateful { client, loop_digest, cookie };
-            out.sends.send_with(flow, |bytes| write(bytes, &branch));
+            let origin = Origin::Client(client.as_u64());
+            out.sends.send_from(origin, flow, |bytes| write(bytes, &branch));
             let bytes = pool.copy(out.sends.last().unwrap_or(&[]));
             let sent = Kept { flow, bytes };
             let machine = if method == MethodKind::Invite {
@@ -266,6 +285,7 @@ impl<S: Types> Core<S> {
             watch: Watch::Nobody,
             cancelled: false,
             final_sent: false,
+            opened: self.now,
             lifetime: None,
             pause: None,
             max_forwards,
@@ -297,9 +317,12 @@ impl<S: Types> Core<S> {
         let Context { request, mut plan, branches, watch, .. } = context;
         self.incomings.put(request);
         for branch in branches {
-            match branch {
+            match branch.state {
                 BranchState::Answered(_, response) => self.incomings.put(response),
-                BranchState::Pending(_) | BranchState::Failed(_) | BranchState::Superseded => {}
+                BranchState::Resolving
+                | BranchState::Pending(_)
+                | BranchState::Failed(_)
+                | BranchState::Superseded => {}
             }
         }
         if let Watch::Ended(Relayed::Failed(_, Some(response))) = watch {

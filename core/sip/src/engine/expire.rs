@@ -9,12 +9,15 @@ use super::slots::{
     BranchState, Cancelling, ClientId, ClientMachine, ContextId, Owner, ServerId, ServerMachine,
     TimerKey,
 };
-use crate::message::StatusCode;
+use crate::actions::Origin;
+use crate::message::{Method, StatusCode};
 use crate::module::Heard;
 use crate::module::list::ModuleList;
+use crate::proxy::cancel::Why;
 use crate::proxy::response;
 use crate::routing::Reply;
 use crate::transaction::{Failure, Fate, Step};
+use std::rc::Rc;
 
 /// Fires every timer that is due.
 pub(super) fn due<L: ModuleList>(state: &mut State<L>) {
@@ -22,6 +25,7 @@ pub(super) fn due<L: ModuleList>(state: &mut State<L>) {
         match key {
             TimerKey::Server(id) => server(state, id),
             TimerKey::Client(id) => client(state, id),
+            TimerKey::Trying(id) => trying(state, id),
             TimerKey::Lifetime(id) => lifetime(state, id),
             TimerKey::Pause(id) => {
                 if let Some(context) = state.core.contexts.get_mut(id) {
@@ -29,7 +33,10 @@ pub(super) fn due<L: ModuleList>(state: &mut State<L>) {
                     state.core.wake(id);
                 }
             }
-            TimerKey::Module(timer) => state.modules.timer(&mut state.core, timer),
+            TimerKey::Module(timer) => {
+                state.core.module_timers -= 1;
+                state.modules.timer(&mut state.core, timer);
+            }
         }
     }
 }
@@ -89,6 +96,32 @@ fn client<L: ModuleList>(state: &mut State<L>, id: ClientId) {
     }
 }
 
+/// A message could not be sent (§17.1.4).
+pub(super) fn unsent<L: ModuleList>(state: &mut State<L>, origin: Origin) {
+    let Origin::Client(id) = origin else { return };
+    let id = ClientId::from_u64(id);
+    let core = &mut state.core;
+    let Some(slot) = core.clients.get_mut(id) else { return };
+    let mut step = Step {
+        now: core.now,
+        timers: &core.settings.timers,
+        out: &mut core.out.sends,
+        pool: &mut core.pool,
+    };
+    let report = match &mut slot.machine {
+        ClientMachine::Invite(machine) => machine.on_transport_failure(&mut step),
+        ClientMachine::NonInvite(machine) => machine.on_transport_failure(&mut step),
+    };
+    let owner = slot.owner;
+    match report.fate {
+        Fate::Alive => core.rearm_client(id),
+        Fate::Terminated => core.free_client(id),
+    }
+    if let Some(failure) = report.failure {
+        failed(state, owner, failure);
+    }
+}
+
 /// A client transaction ended without a final response.
 fn failed<L: ModuleList>(
     state: &mut State<L>,
@@ -127,9 +160,21 @@ fn timer_c<L: ModuleList>(state: &mut State<L>, id: ClientId) {
     }
     core.rearm_client(id);
     if !given_up {
-        state.cancel_client(id, Some(&[b"SIP;cause=408;text=\"Request Timeout\""]));
+        state.cancel_client(id, Why::Status(StatusCode::REQUEST_TIMEOUT));
     }
     failed(state, owner, Failure::Timeout);
+}
+
+/// RFC 4320 §4.1: a request other than INVITE gets its 100 now. What is left of its lifetime goes on.
+fn trying<L: ModuleList>(state: &mut State<L>, id: ContextId) {
+    let core = &mut state.core;
+    let Some(context) = core.contexts.get_mut(id) else { return };
+    let end = context.opened + core.settings.lifetime(false);
+    context.lifetime = Some(core.wheel.arm(end, TimerKey::Lifetime(id)));
+    let (server, request) = (context.server, Rc::clone(&context.request));
+    if let Some(server) = server.filter(|_| !context.final_sent) {
+        state.trying(server, &request);
+    }
 }
 
 /// The routing has outlived its bound: what it still waits for is dropped.
@@ -140,12 +185,12 @@ fn lifetime<L: ModuleList>(state: &mut State<L>, id: ContextId) {
     if let Some(task) = task {
         state.core.woken.push_back(Wake::Stop(task));
     }
-    state.cancel_pending(id, Some(&[b"SIP;cause=408;text=\"Request Timeout\""]));
+    state.cancel_pending(id, Why::Status(StatusCode::REQUEST_TIMEOUT));
     let Some(context) = state.core.contexts.get(id) else { return };
     if context.final_sent || context.server.is_none() {
         state.finish(id);
     } else {
-        state.answer(id, &Reply::new(super::receive::LIFETIME_STATUS.code()));
+        state.answer_in_time(id, super::receive::LIFETIME_STATUS);
     }
 }
 
@@ -164,15 +209,30 @@ impl<L: ModuleList> State<L> {
         if let Some(context) = slot.context
             && let Some(kept) = self.core.contexts.get_mut(context)
         {
+            // A routing that still waits may go on, but there is nothing left to answer.
             kept.final_sent = true;
+            kept.server = None;
             self.finish(context);
         }
         self.modules.transaction_end(&mut self.core, slot.attached);
     }
 
+    /// Answers from here, unless that would be a 408 that comes too late: the caller of a request
+    /// other than INVITE has given up after 64*T1, a 408 could only do harm (RFC 4320 §4.2).
+    pub(crate) fn answer_in_time(&mut self, id: ContextId, status: StatusCode) {
+        let Some(context) = self.core.contexts.get(id) else { return };
+        let invite = context.request.message().method() == Some(Method::Invite);
+        let timer_f = self.core.settings.timers.settings().t1 * 64;
+        let late = self.core.now >= context.opened + timer_f;
+        if invite || !late || status != StatusCode::REQUEST_TIMEOUT {
+            return self.answer(id, &Reply::new(status.code()));
+        }
+        self.abandon(id);
+    }
+
     /// Forgets a request without an answer, as its routing asked.
     pub(crate) fn abandon(&mut self, id: ContextId) {
-        self.cancel_pending(id, None);
+        self.cancel_pending(id, Why::Status(StatusCode::REQUEST_TERMINATED));
         let Some(context) = self.core.contexts.get(id) else { return };
         match context.server {
             Some(server) => self.free_server(server),
@@ -191,11 +251,12 @@ impl<L: ModuleList> State<L> {
             listed && context
         });
         let contexts = core.contexts.iter().all(|(_, context)| {
-            let pending = context.branches.iter().all(|branch| match branch {
+            let pending = context.branches.iter().all(|branch| match &branch.state {
                 BranchState::Pending(client) => core.clients.contains(*client),
-                BranchState::Answered(..) | BranchState::Failed(_) | BranchState::Superseded => {
-                    true
-                }
+                BranchState::Resolving
+                | BranchState::Answered(..)
+                | BranchState::Failed(_)
+                | BranchState::Superseded => true,
             });
             pending && context.server.is_none_or(|server| core.servers.contains(server))
         });

@@ -14,15 +14,17 @@ mod receive;
 pub mod slots;
 
 use self::core::{Core, State};
-use crate::actions::Actions;
+use crate::actions::{Actions, Origin};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::module::list::{Hooks, ModuleList, Types};
-use crate::module::{Command, Fault, Modules};
-use crate::proxy::{forward, response};
+use crate::module::{Command, Event, Fault, Modules};
+use crate::proxy::cancel::Why;
+use crate::proxy::{attempt, forward, response};
+use crate::resolver::{Question, Resolution};
 use crate::routing::desk::Desk;
 use crate::routing::task::{Decided, Start, Tasks};
-use crate::routing::{Answer, ListOf, Reply, Routing};
+use crate::routing::{Answer, ListOf, Policy, Reply, Routing};
 use crate::shard::{ShardId, ShardMap};
 use crate::time::{Duration, Instant, secs};
 use crate::transaction::Timers;
@@ -56,6 +58,10 @@ pub enum Input<'a, P, W> {
         /// What it says.
         message: P,
     },
+    /// A message that this shard wanted sent could not be.
+    Unsent(Origin),
+    /// The answer to a question about a name.
+    Resolved(Question, Resolution),
     /// A row from storage.
     Row(W),
     /// Refuse new calls from here on; what runs may finish.
@@ -79,6 +85,8 @@ pub struct Settings {
     pub max_inv_lifetime: Duration,
     /// The same for other requests (`max_noninv_lifetime`).
     pub max_noninv_lifetime: Duration,
+    /// Unix time at [`Instant::START`], for what is stored or told to others as a date.
+    pub unix_start: Duration,
     /// What a caller is told to wait when the node drains, in seconds.
     pub drain_retry_after_seconds: u32,
 }
@@ -94,6 +102,7 @@ impl Default for Settings {
             transactions_max: 1 << 20,
             max_inv_lifetime: secs(180),
             max_noninv_lifetime: secs(32),
+            unix_start: Duration::ZERO,
             drain_retry_after_seconds: 10,
         }
     }
@@ -143,7 +152,7 @@ pub struct Census {
     pub contexts: usize,
     /// Routings that wait.
     pub waiting_routings: usize,
-    /// Armed timers.
+    /// Armed timers; not those of modules, which may run without traffic (a probe, a sweep).
     pub timers: usize,
     /// Objects that modules keep because of traffic.
     pub module_objects: usize,
@@ -161,15 +170,18 @@ pub struct Engine<R: Routing> {
     desk: Rc<Desk<ListOf<R>>>,
     tasks: Tasks<R>,
     routing: Rc<R>,
+    started: bool,
 }
 
 impl<R: Routing> Engine<R> {
     /// A shard with empty tables.
     pub fn new(setup: Setup<R>) -> Engine<R> {
         let Setup { shard, map, listeners, seed, settings, routing, modules } = setup;
+        let routing = Rc::new(routing);
         let core = Core::new((shard, map), listeners, settings, seed);
-        let state = Box::new(State { core, modules: modules.into_list() });
-        Engine { desk: Rc::new(Desk::new(state)), tasks: Tasks::new(), routing: Rc::new(routing) }
+        let modules = modules.with(Policy::new(Rc::clone(&routing)));
+        let state = Box::new(State { core, modules });
+        Engine { desk: Rc::new(Desk::new(state)), tasks: Tasks::new(), routing, started: false }
     }
 
     /// Takes one input and adds to `out` what is to be done.
@@ -178,6 +190,10 @@ impl<R: Routing> Engine<R> {
             Input::Datagram { flow, bytes } => receive::datagram(state, flow, bytes),
             Input::Peer { from, message } => {
                 state.modules.peer(&mut state.core, from, message);
+            }
+            Input::Unsent(origin) => expire::unsent(state, origin),
+            Input::Resolved(question, resolution) => {
+                attempt::resolved(state, question, resolution);
             }
             Input::Row(row) => state.modules.row(&mut state.core, row),
             Input::Drain => state.core.draining = true,
@@ -189,8 +205,12 @@ impl<R: Routing> Engine<R> {
         self.run(now, out, expire::due);
     }
 
-    /// When [`Engine::expire`] is to be called; `None` while no timer runs.
+    /// When [`Engine::expire`] is to be called; `None` while no timer runs. A shard that has not run
+    /// yet wants to at once, so that its modules start without traffic.
     pub fn next_deadline(&self) -> Option<Instant> {
+        if !self.started {
+            return Some(Instant::START);
+        }
         self.desk.with(|state| state.core.wheel.next_deadline())
     }
 
@@ -213,7 +233,7 @@ impl<R: Routing> Engine<R> {
             client_transactions: state.core.clients.len(),
             contexts: state.core.contexts.len(),
             waiting_routings: self.tasks.waiting(),
-            timers: state.core.wheel.len(),
+            timers: state.core.wheel.len() - state.core.module_timers,
             module_objects: state.modules.live(),
         })
     }
@@ -221,6 +241,11 @@ impl<R: Routing> Engine<R> {
     /// The shard's counters.
     pub fn metrics(&self) -> Metrics {
         self.desk.with(|state| state.core.metrics.clone())
+    }
+
+    /// Calls `each` with every counter of the modules.
+    pub fn module_counters(&self, each: &mut dyn FnMut(&'static str, u64)) {
+        self.desk.with(|state| state.modules.counters(each));
     }
 
     /// Whether new calls are refused.
@@ -238,6 +263,9 @@ impl<R: Routing> Engine<R> {
         debug_assert!(now >= state.core.now, "time runs backwards");
         state.core.now = now;
         std::mem::swap(&mut state.core.out, out);
+        if !std::mem::replace(&mut self.started, true) {
+            state.modules.start(&mut state.core);
+        }
         work(&mut state);
         self.desk.put(state);
         self.settle();
@@ -257,6 +285,9 @@ impl<R: Routing> Engine<R> {
                 Next::Wake(Wake::Resume(context)) => self.resume(context),
                 Next::Wake(Wake::Stop(task)) => self.tasks.stop(task),
                 Next::Reply(server, reply) => self.desk.with(|state| state.reply(server, &reply)),
+                Next::Event(event) => {
+                    self.desk.with(|state| state.modules.event(&mut state.core, &event));
+                }
                 Next::Message(message) => self.desk.with(|state| {
                     let own = state.core.shard;
                     state.modules.peer(&mut state.core, own, message);
@@ -285,9 +316,15 @@ impl<R: Routing> Engine<R> {
     }
 
     fn resume(&mut self, context: ContextId) {
-        let task = self.desk.with(|state| state.core.contexts.get(context)?.task);
+        let task = self.desk.with(|state| {
+            let task = state.core.contexts.get(context)?.task;
+            state.core.running = task.map(|_| context);
+            task
+        });
         let Some(task) = task else { return };
-        if let Poll::Ready(decided) = self.tasks.poll(task) {
+        let polled = self.tasks.poll(task);
+        self.desk.with(|state| state.core.running = None);
+        if let Poll::Ready(decided) = polled {
             self.desk.with(|state| {
                 if let Some(kept) = state.core.contexts.get_mut(context) {
                     kept.task = None;
@@ -302,6 +339,7 @@ impl<R: Routing> Engine<R> {
 enum Next<P> {
     Wake(Wake),
     Reply(ServerId, Reply),
+    Event(Event),
     Message(P),
 }
 
@@ -312,6 +350,9 @@ fn next_step<L: Types>(state: &mut State<L>) -> Option<Next<L::Peer>> {
     }
     if let Some((server, reply)) = core.replies.pop_front() {
         return Some(Next::Reply(server, reply));
+    }
+    if let Some(event) = core.events.pop_front() {
+        return Some(Next::Event(event));
     }
     core.inbox.pop_front().map(Next::Message)
 }
@@ -328,7 +369,7 @@ fn decide<L: ModuleList>(state: &mut State<L>, id: ContextId, decided: Decided) 
             state.finish(id);
         }
         Ok(Answer::Reply(reply)) | Err(reply) => {
-            state.cancel_pending(id, None);
+            state.cancel_pending(id, Why::Status(reply.status()));
             state.answer(id, &reply);
         }
         Ok(Answer::Done) if context.server.is_none() => state.finish(id),

@@ -5,6 +5,7 @@
 //! Not here: carrying it out (`proxy/forward.rs`).
 
 use crate::message::Edits;
+use crate::transport::Flow;
 use smallvec::SmallVec;
 
 /// A piece of the plan's text.
@@ -21,6 +22,16 @@ pub(crate) struct Target {
     pub(crate) request_uri: Option<Span>,
     /// Where to send it instead of where URI and Route say.
     pub(crate) next_hop: Option<Span>,
+    /// Route values to be put on top, as one header line: the Path of a binding (RFC 3327 §5.3).
+    pub(crate) path: Option<Span>,
+    /// The socket pair to use, whatever the URIs say (RFC 5626 §5.3).
+    pub(crate) flow: Option<Flow>,
+}
+
+impl Target {
+    /// The request as it is.
+    pub(crate) const AS_RECEIVED: Target =
+        Target { request_uri: None, next_hop: None, path: None, flow: None };
 }
 
 /// What is to be done with a request.

@@ -145,6 +145,8 @@ fn acknowledged<L: ModuleList>(state: &mut State<L>, server: ServerId, incoming:
     core.rearm_server(server);
     match acknowledged {
         Acknowledged::Absorbed | Acknowledged::Established => {}
+        // A further copy of the ACK for a 2xx that was made here: it ends here, too.
+        Acknowledged::EndToEnd if own_success(state, incoming.message()).is_some() => {}
         Acknowledged::EndToEnd => unmatched_ack(state, incoming),
     }
 }
@@ -181,8 +183,12 @@ fn cancelled<L: ModuleList>(
         return;
     };
     let context = state.core.servers.get(invite).and_then(|slot| slot.context);
-    let opened = state.core.open_context(Rc::clone(incoming), Some(server), (None, 0));
-    if let (Some(opened), Some(slot)) = (opened, state.core.servers.get_mut(server)) {
+    let Some(opened) = state.core.open_context(Rc::clone(incoming), Some(server), (None, 0)) else {
+        state.free_server(server);
+        state.reply_stateless(incoming, &Reply::unavailable(RETRY_AFTER_SECONDS));
+        return;
+    };
+    if let Some(slot) = state.core.servers.get_mut(server) {
         slot.context = Some(opened);
         state.reply(server, &Reply::new(200));
     }
@@ -219,6 +225,9 @@ fn admitted<L: ModuleList>(
 }
 
 fn refuse<L: ModuleList>(state: &mut State<L>, incoming: &Incoming, rejection: &Rejection) {
+    if let Rejection::Malformed(error) = rejection {
+        return malformed(state, incoming, error);
+    }
     state.core.metrics.admission_refused += 1;
     if matches!(rejection, Rejection::Loop) {
         state.core.metrics.loops_refused += 1;
@@ -281,25 +290,30 @@ fn open<L: ModuleList>(
     state.core.metrics.requests_routed += 1;
     let invite = incoming.message().method() == Some(Method::Invite);
     let lifetime = state.core.settings.lifetime(invite);
-    let timer = state.core.wheel.arm(state.core.now + lifetime, TimerKey::Lifetime(context));
+    let trying = state.core.settings.timers.trying_after();
+    let (span, key) = if invite || server.is_none() || trying >= lifetime {
+        (lifetime, TimerKey::Lifetime(context))
+    } else {
+        (trying, TimerKey::Trying(context))
+    };
+    let timer = state.core.wheel.arm(state.core.now + span, key);
     if let Some(kept) = state.core.contexts.get_mut(context) {
         kept.lifetime = Some(timer);
     }
-    if let Some(server) = server {
-        if let Some(slot) = state.core.servers.get_mut(server) {
-            slot.context = Some(context);
-        }
-        if invite {
-            // §17.2.1 lets us wait 200 ms for the routing; a caller that hears at once never
-            // resends.
-            state.trying(server, incoming);
-        }
+    if let Some(slot) = server.and_then(|server| state.core.servers.get_mut(server)) {
+        slot.context = Some(context);
     }
     let arrived = Arrived { incoming, context, transaction: server };
-    match state.modules.request(&mut state.core, &arrived) {
+    let verdict = state.modules.request(&mut state.core, &arrived);
+    if let (Some(server), true, Verdict::Continue | Verdict::Taken) = (server, invite, &verdict) {
+        // §17.2.1 lets us wait 200 ms for the routing; a caller that hears at once never resends.
+        state.trying(server, incoming);
+    }
+    match verdict {
         Verdict::Continue => state.core.woken.push_back(Wake::Start(context)),
         Verdict::Reply(reply) => state.answer(context, &reply),
         Verdict::Taken => {}
+        Verdict::Drop => state.abandon(context),
     }
 }
 

@@ -6,7 +6,7 @@
 //! after that is a key, a flow and the machine's own answer.
 
 use super::incoming::Incoming;
-use super::plan::Plan;
+use super::plan::{Plan, Target};
 use crate::message::{MethodKind, StatusCode};
 use crate::time::Instant;
 use crate::transaction::{
@@ -41,6 +41,8 @@ pub enum TimerKey<T> {
     Server(ServerId),
     /// A client transaction's earliest timer, timer C included.
     Client(ClientId),
+    /// A request other than INVITE has waited long enough for a 100; its lifetime goes on.
+    Trying(ContextId),
     /// The longest that a routing may last.
     Lifetime(ContextId),
     /// A routing's own pause.
@@ -89,11 +91,11 @@ pub(crate) enum Owner<T> {
 }
 
 /// How far the cancelling of a branch is (RFC 3261 §9.1: no CANCEL before a provisional response).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Cancelling {
     No,
-    /// As soon as a provisional response comes.
-    Wanted,
+    /// As soon as a provisional response comes, for this reason.
+    Wanted(Box<[u8]>),
     /// The CANCEL has a client transaction of its own.
     Sent(ClientId),
 }
@@ -112,9 +114,20 @@ pub(crate) struct ClientSlot<T> {
     pub(crate) owner: Owner<T>,
 }
 
+/// One branch of a request.
+#[derive(Debug)]
+pub(crate) struct BranchSlot {
+    pub(crate) state: BranchState,
+    pub(crate) target: Target,
+    /// Where else the target can be reached, the next one last (RFC 3263 §4.3).
+    pub(crate) alternatives: SmallVec<[Flow; 2]>,
+}
+
 /// What is known of one branch.
 #[derive(Debug)]
 pub(crate) enum BranchState {
+    /// The target's name is being looked up.
+    Resolving,
     /// No final response yet.
     Pending(ClientId),
     /// Ended with a response from downstream, kept until one is chosen.
@@ -152,10 +165,11 @@ pub(crate) struct Context {
     pub(crate) server: Option<ServerId>,
     pub(crate) task: Option<usize>,
     pub(crate) plan: Plan,
-    pub(crate) branches: SmallVec<[BranchState; 2]>,
+    pub(crate) branches: SmallVec<[BranchSlot; 2]>,
     pub(crate) watch: Watch,
     pub(crate) cancelled: bool,
     pub(crate) final_sent: bool,
+    pub(crate) opened: Instant,
     pub(crate) lifetime: Option<TimerId>,
     pub(crate) pause: Option<TimerId>,
     /// `None` when only this node may answer (Max-Forwards was 0).
@@ -164,10 +178,15 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Whether a branch waits for the addresses of its target.
+    pub(crate) fn is_resolving(&self) -> bool {
+        self.branches.iter().any(|branch| matches!(branch.state, BranchState::Resolving))
+    }
+
     /// Whether no branch can still answer.
     pub(crate) fn is_settled(&self) -> bool {
-        self.branches.iter().all(|branch| match branch {
-            BranchState::Pending(_) => false,
+        self.branches.iter().all(|branch| match branch.state {
+            BranchState::Resolving | BranchState::Pending(_) => false,
             BranchState::Answered(..) | BranchState::Failed(_) | BranchState::Superseded => true,
         })
     }

@@ -10,7 +10,7 @@ use memchr::{memchr, memchr3};
 
 use super::error::ParseError;
 use super::header::HeaderName;
-use super::list::{Params, quoted_end};
+use super::list::{List, Params, quoted_end};
 use super::octet::{Cursor, is_lws, slice, trim, trim_end};
 use super::uri::Uri;
 
@@ -34,6 +34,11 @@ impl<'a> NameAddr<'a> {
     /// Reads one value.
     pub fn parse(raw: &'a [u8]) -> Result<NameAddr<'a>, ParseError> {
         NameAddr::parse_within(raw, HeaderName::Other, 0)
+    }
+
+    /// Reads the values of a list that does not stand in a message, for example a stored Path.
+    pub fn list(value: &'a [u8]) -> impl Iterator<Item = Result<NameAddr<'a>, ParseError>> {
+        List::new(value).map(|item| NameAddr::parse(item.bytes))
     }
 
     /// Reads one value that stands `base` octets into its message.

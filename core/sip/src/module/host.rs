@@ -3,28 +3,35 @@
 //! For: time, entropy, sending, timers, messages to its peers, waking a routing that waits.
 //! Not here: when hooks are called (`engine/`, `proxy/`).
 
-use super::Module;
 use super::list::{Has, Types};
+use super::{Event, Module};
 use crate::engine::core::Core;
 use crate::engine::slots::{ContextId, ServerId, TimerKey};
 use crate::entropy::Entropy;
+use crate::proxy::target;
 use crate::routing::Reply;
 use crate::shard::{ShardId, ShardMap};
-use crate::time::Instant;
-use crate::transport::{Flow, Listeners};
+use crate::time::{Duration, Instant};
+use crate::transport::{Flow, ListenerId, Listeners};
 use crate::wheel::TimerId;
 use std::marker::PhantomData;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// A module's view of its shard.
 pub trait Host<M: Module> {
     /// The time of this call.
     fn now(&self) -> Instant;
+    /// The same time as a date: how long after 1970-01-01T00:00:00Z.
+    fn unix_time(&self) -> Duration;
     /// This shard.
     fn shard(&self) -> ShardId;
     /// Who owns which key.
     fn map(&self) -> ShardMap;
     /// The node's listening addresses.
     fn listeners(&self) -> &Listeners;
+    /// The flow that leads to a URI, sent from this listener where it fits and from the first that
+    /// fits otherwise; `None` when the URI names no address that can be reached from here.
+    fn flow_to(&self, uri: &[u8], from: Option<ListenerId>) -> Option<Flow>;
     /// The shard's stream of random numbers.
     fn entropy(&mut self) -> &mut Entropy;
     /// Sends a message that belongs to no transaction.
@@ -40,6 +47,11 @@ pub trait Host<M: Module> {
     fn wake(&mut self, context: ContextId);
     /// Hands a row to storage.
     fn store(&mut self, row: M::Row);
+    /// Tells every module of this shard that listens ([`Module::LISTENS`]) something, after this
+    /// call.
+    fn publish<E: 'static>(&mut self, event: E);
+    /// Whether any module listens: what nobody hears need not be made.
+    fn is_heard(&self) -> bool;
     /// What this module hung on a transaction, while that lives.
     fn attached(&mut self, transaction: ServerId) -> Option<&mut M::Attached>;
     /// Answers a request in its server transaction, after this call; for a request that the module
@@ -76,6 +88,9 @@ impl<S: Has<M, N>, M: Module, N> Host<M> for HostAt<'_, S, M, N> {
     fn now(&self) -> Instant {
         self.core.now
     }
+    fn unix_time(&self) -> Duration {
+        self.core.settings.unix_start + self.core.now.since(Instant::START)
+    }
     fn shard(&self) -> ShardId {
         self.core.shard
     }
@@ -84,6 +99,11 @@ impl<S: Has<M, N>, M: Module, N> Host<M> for HostAt<'_, S, M, N> {
     }
     fn listeners(&self) -> &Listeners {
         &self.core.listeners
+    }
+    fn flow_to(&self, uri: &[u8], from: Option<ListenerId>) -> Option<Flow> {
+        let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        let received = Flow::udp(from.unwrap_or_default(), nowhere);
+        target::flow_to(uri, &self.core.identity, received).ok()
     }
     fn entropy(&mut self) -> &mut Entropy {
         &mut self.core.entropy
@@ -95,16 +115,27 @@ impl<S: Has<M, N>, M: Module, N> Host<M> for HostAt<'_, S, M, N> {
         self.core.tell(shard, S::peer(message));
     }
     fn arm(&mut self, deadline: Instant, timer: M::Timer) -> TimerId {
+        self.core.module_timers += 1;
         self.core.wheel.arm(deadline, TimerKey::Module(S::timer(timer)))
     }
     fn cancel(&mut self, timer: TimerId) -> bool {
-        self.core.wheel.cancel(timer)
+        let cancelled = self.core.wheel.cancel(timer);
+        self.core.module_timers -= usize::from(cancelled);
+        cancelled
     }
     fn wake(&mut self, context: ContextId) {
         self.core.wake(context);
     }
     fn store(&mut self, row: M::Row) {
         self.core.out.rows.push(S::row(row));
+    }
+    fn publish<E: 'static>(&mut self, event: E) {
+        if S::LISTENS {
+            self.core.events.push_back(Event::new(event));
+        }
+    }
+    fn is_heard(&self) -> bool {
+        S::LISTENS
     }
     fn attached(&mut self, transaction: ServerId) -> Option<&mut M::Attached> {
         self.core.servers.get_mut(transaction).map(|slot| S::attached(&mut slot.attached))

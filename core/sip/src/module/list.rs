@@ -6,7 +6,7 @@
 //! Not here: what hooks mean (`mod.rs`).
 
 use super::host::HostAt;
-use super::{Arrived, Command, Departing, Fault, Heard, Module, Outgoing, Verdict};
+use super::{Arrived, Command, Departing, Event, Fault, Heard, Module, Outgoing, Verdict};
 use crate::engine::core::Core;
 use crate::message::Edits;
 use crate::shard::ShardId;
@@ -60,6 +60,8 @@ pub trait Types: Sized + 'static {
     type Token: Copy + 'static;
     /// A row of any of them.
     type Row: Send + 'static;
+    /// Whether any of them listens to events.
+    const LISTENS: bool;
 }
 
 impl Types for Nil {
@@ -68,6 +70,7 @@ impl Types for Nil {
     type Timer = Never;
     type Token = Never;
     type Row = Never;
+    const LISTENS: bool = false;
 }
 
 impl<H: Module, T: Types> Types for Cons<H, T> {
@@ -76,6 +79,7 @@ impl<H: Module, T: Types> Types for Cons<H, T> {
     type Timer = Either<H::Timer, T::Timer>;
     type Token = Either<H::Token, T::Token>;
     type Row = Either<H::Row, T::Row>;
+    const LISTENS: bool = H::LISTENS || T::LISTENS;
 }
 
 /// Proof that module `M` stands in this list at place `N`.
@@ -145,6 +149,8 @@ impl<M: Module, N, H: Module, T: Has<M, N>> Has<M, Succ<N>> for Cons<H, T> {
 /// Requests pass the modules in the tuple's order. Timers, tokens, messages and rows go to the one
 /// module whose they are.
 pub trait Hooks<S: Types, N>: Types {
+    /// [`Module::start`] of each.
+    fn start(&mut self, core: &mut Core<S>);
     /// [`Module::request`] of each until one decides.
     fn request(&mut self, core: &mut Core<S>, request: &Arrived<'_>) -> Verdict;
     /// [`Module::forward`] of each.
@@ -161,13 +167,18 @@ pub trait Hooks<S: Types, N>: Types {
     fn answered(&mut self, core: &mut Core<S>, token: Self::Token, answer: Heard<'_>);
     /// [`Module::row`] of its owner.
     fn row(&mut self, core: &mut Core<S>, row: Self::Row);
+    /// [`Module::event`] of each that listens.
+    fn event(&mut self, core: &mut Core<S>, event: &Event);
     /// [`Module::command`] of each until one knows the name.
     fn command(&mut self, core: &mut Core<S>, command: &Command) -> Option<Result<String, Fault>>;
     /// The sum of [`Module::live`].
     fn live(&self) -> usize;
+    /// [`Module::counters`] of each.
+    fn counters(&self, each: &mut dyn FnMut(&'static str, u64));
 }
 
 impl<S: Types, N> Hooks<S, N> for Nil {
+    fn start(&mut self, _: &mut Core<S>) {}
     fn request(&mut self, _: &mut Core<S>, _: &Arrived<'_>) -> Verdict {
         Verdict::Continue
     }
@@ -186,12 +197,14 @@ impl<S: Types, N> Hooks<S, N> for Nil {
     fn row(&mut self, _: &mut Core<S>, row: Never) {
         match row {}
     }
+    fn event(&mut self, _: &mut Core<S>, _: &Event) {}
     fn command(&mut self, _: &mut Core<S>, _: &Command) -> Option<Result<String, Fault>> {
         None
     }
     fn live(&self) -> usize {
         0
     }
+    fn counters(&self, _: &mut dyn FnMut(&'static str, u64)) {}
 }
 
 impl<S, N, H, T> Hooks<S, N> for Cons<H, T>
@@ -201,10 +214,14 @@ where
     T: Hooks<S, Succ<N>>,
     N: 'static,
 {
+    fn start(&mut self, core: &mut Core<S>) {
+        self.head.start(&mut HostAt::<S, H, N>::new(core));
+        self.tail.start(core);
+    }
     fn request(&mut self, core: &mut Core<S>, request: &Arrived<'_>) -> Verdict {
         match self.head.request(&mut HostAt::<S, H, N>::new(core), request) {
             Verdict::Continue => self.tail.request(core, request),
-            decided @ (Verdict::Reply(_) | Verdict::Taken) => decided,
+            decided @ (Verdict::Reply(_) | Verdict::Taken | Verdict::Drop) => decided,
         }
     }
     fn forward(&mut self, core: &mut Core<S>, request: &Arrived<'_>, out: &mut Outgoing<'_>) {
@@ -245,6 +262,12 @@ where
             Either::Right(other) => self.tail.row(core, other),
         }
     }
+    fn event(&mut self, core: &mut Core<S>, event: &Event) {
+        if H::LISTENS {
+            self.head.event(&mut HostAt::<S, H, N>::new(core), event);
+        }
+        self.tail.event(core, event);
+    }
     fn command(&mut self, core: &mut Core<S>, command: &Command) -> Option<Result<String, Fault>> {
         self.head
             .command(&mut HostAt::<S, H, N>::new(core), command)
@@ -252,6 +275,10 @@ where
     }
     fn live(&self) -> usize {
         self.head.live() + self.tail.live()
+    }
+    fn counters(&self, each: &mut dyn FnMut(&'static str, u64)) {
+        self.head.counters(each);
+        self.tail.counters(each);
     }
 }
 
@@ -261,31 +288,28 @@ where
     note = "write `type Modules = ();` or `type Modules = (Registrar, Dialog);`"
 )]
 pub trait Modules: Sized {
-    /// The same modules as a list.
-    type List: ModuleList;
+    /// The same modules as a list, after one more: the routing's own hooks stand first.
+    type With<P: Module>: ModuleList;
     /// Puts the tuple's values into the list.
-    fn into_list(self) -> Self::List;
+    fn with<P: Module>(self, first: P) -> Self::With<P>;
 }
 
 macro_rules! tuples {
     () => {
         impl Modules for () {
-            type List = Nil;
-            fn into_list(self) -> Nil {
-                Nil
+            type With<P: Module> = Cons<P, Nil>;
+            fn with<P: Module>(self, first: P) -> Cons<P, Nil> {
+                Cons { head: first, tail: Nil }
             }
         }
     };
     ($first:ident $($rest:ident)*) => {
         #[allow(non_snake_case, reason = "the type's letter names its value too")]
-        impl<$first: Module, $($rest: Module),*> Modules for ($first, $($rest,)*)
-        where
-            tuples!(@list $first $($rest)*): ModuleList,
-        {
-            type List = tuples!(@list $first $($rest)*);
-            fn into_list(self) -> Self::List {
+        impl<$first: Module, $($rest: Module),*> Modules for ($first, $($rest,)*) {
+            type With<P: Module> = Cons<P, tuples!(@list $first $($rest)*)>;
+            fn with<P: Module>(self, first: P) -> Self::With<P> {
                 let ($first, $($rest,)*) = self;
-                tuples!(@value $first $($rest)*)
+                Cons { head: first, tail: tuples!(@value $first $($rest)*) }
             }
         }
         tuples!($($rest)*);

@@ -7,9 +7,11 @@
 //! Invariants: hooks never block; what takes time is asked of another shard, of storage or of a
 //! timer, and its answer comes back through another hook.
 
+pub mod event;
 pub mod host;
 pub mod list;
 
+pub use event::Event;
 pub use host::Host;
 pub use list::{Cons, Either, Has, Modules, Never, Nil, Succ, Zero};
 
@@ -27,6 +29,8 @@ use crate::transport::Flow;
 pub trait Module: Sized + 'static {
     /// The module's name in configuration, commands and metrics.
     const NAME: &'static str;
+    /// Whether it wants to hear other modules' events; see [`Module::event`].
+    const LISTENS: bool = false;
     /// What the module hangs on a transaction, for example the id of a dialog; freed with it.
     type Attached: Default + 'static;
     /// What its instances on different shards tell each other.
@@ -37,6 +41,11 @@ pub trait Module: Sized + 'static {
     type Token: Copy + 'static;
     /// A row of its tables, going to storage and coming from it.
     type Row: Send + 'static;
+
+    /// The shard starts: called once, before anything else, for timers that run without traffic.
+    fn start(&mut self, host: &mut impl Host<Self>) {
+        let _ = host;
+    }
 
     /// A new request, admitted (RFC 3261 §16.3) and not yet routed. Retransmissions do not come
     /// here.
@@ -91,6 +100,12 @@ pub trait Module: Sized + 'static {
         let _ = (host, row);
     }
 
+    /// Another module of this shard (or this one) tells something, by [`Host::publish`]; only asked
+    /// of modules that listen.
+    fn event(&mut self, host: &mut impl Host<Self>, event: &Event) {
+        let _ = (host, event);
+    }
+
     /// A command of the control plane, for example `dlg.list`; `None` when the name is not ours.
     fn command(
         &mut self,
@@ -105,6 +120,11 @@ pub trait Module: Sized + 'static {
     fn live(&self) -> usize {
         0
     }
+
+    /// Calls `each` with every counter of the module; names begin with the module's own.
+    fn counters(&self, each: &mut dyn FnMut(&'static str, u64)) {
+        let _ = each;
+    }
 }
 
 /// What a request hook decides.
@@ -117,6 +137,8 @@ pub enum Verdict {
     Reply(Reply),
     /// The module has taken the request over and answers it later by its server transaction.
     Taken,
+    /// Send nothing and forget the request: for floods and attacks.
+    Drop,
 }
 
 /// A request as a hook sees it.
@@ -183,3 +205,6 @@ pub struct Fault {
     /// One sentence for the operator.
     pub message: String,
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,8 +14,29 @@ use crate::routing::Reply;
 use crate::transaction::ClientPhase;
 use smallvec::SmallVec;
 
-/// Why branches are cancelled when the call was answered elsewhere (RFC 3326 §2).
-const COMPLETED_ELSEWHERE: &[u8] = b"SIP;cause=200;text=\"Call completed elsewhere\"";
+/// Why a branch is cancelled; it is told downstream (RFC 3326).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Why<'w> {
+    /// The caller said so, with these Reason values.
+    Caller(&'w [&'w [u8]]),
+    /// The call ended with this status, elsewhere or by our own decision.
+    Status(StatusCode),
+}
+
+impl Why<'_> {
+    /// The value of a Reason header; empty when there is none to give.
+    fn reason(self) -> Vec<u8> {
+        match self {
+            Why::Caller(reasons) => reasons.join(b", ".as_slice()),
+            Why::Status(status) => {
+                // RFC 3326 §2 has this text for a call that somebody else answered.
+                let text =
+                    if status.is_success() { "Call completed elsewhere" } else { status.reason() };
+                format!("SIP;cause={};text=\"{text}\"", status.code()).into_bytes()
+            }
+        }
+    }
+}
 
 impl<L: ModuleList> State<L> {
     /// The caller cancels an INVITE that is being routed.
@@ -25,37 +46,37 @@ impl<L: ModuleList> State<L> {
             return;
         }
         context.cancelled = true;
-        if context.branches.iter().all(|branch| !matches!(branch, BranchState::Pending(_))) {
+        if context.branches.iter().all(|branch| !matches!(branch.state, BranchState::Pending(_))) {
             self.answer(id, &Reply::new(StatusCode::REQUEST_TERMINATED.code()));
             return;
         }
         let message = cancel.message();
         let reasons: SmallVec<[&[u8]; 2]> =
             message.headers(HeaderName::Reason).map(|field| field.value).collect();
-        self.cancel_pending(id, Some(&reasons));
+        self.cancel_pending(id, Why::Caller(&reasons));
     }
 
-    /// Cancels every branch of a context that has not ended; `None` when the call is complete
-    /// elsewhere.
-    pub(crate) fn cancel_pending(&mut self, id: ContextId, reasons: Option<&[&[u8]]>) {
+    /// Cancels every branch of a context that has not ended.
+    pub(crate) fn cancel_pending(&mut self, id: ContextId, why: Why<'_>) {
         let Some(context) = self.core.contexts.get(id) else { return };
         let pending: SmallVec<[ClientId; 4]> = context
             .branches
             .iter()
-            .filter_map(|branch| match branch {
-                BranchState::Pending(client) => Some(*client),
-                BranchState::Answered(..) | BranchState::Failed(_) | BranchState::Superseded => {
-                    None
-                }
+            .filter_map(|branch| match branch.state {
+                BranchState::Pending(client) => Some(client),
+                BranchState::Resolving
+                | BranchState::Answered(..)
+                | BranchState::Failed(_)
+                | BranchState::Superseded => None,
             })
             .collect();
         for client in pending {
-            self.cancel_client(client, reasons);
+            self.cancel_client(client, why);
         }
     }
 
     /// Cancels one branch, at once or at its first provisional response.
-    pub(crate) fn cancel_client(&mut self, id: ClientId, reasons: Option<&[&[u8]]>) {
+    pub(crate) fn cancel_client(&mut self, id: ClientId, why: Why<'_>) {
         let Some(slot) = self.core.clients.get_mut(id) else { return };
         let ClientMachine::Invite(machine) = &slot.machine else { return };
         let may_go = match machine.phase() {
@@ -63,34 +84,30 @@ impl<L: ModuleList> State<L> {
             ClientPhase::Proceeding | ClientPhase::Abandoned => true,
             ClientPhase::Accepted | ClientPhase::Completed | ClientPhase::Terminated => return,
         };
-        match slot.cancelling {
+        match &slot.cancelling {
             Cancelling::Sent(_) => {}
-            Cancelling::No | Cancelling::Wanted if may_go => {
-                self.core.send_cancel(id, reasons.unwrap_or(&[COMPLETED_ELSEWHERE]));
+            Cancelling::No | Cancelling::Wanted(_) if may_go => {
+                self.core.send_cancel(id, &why.reason());
             }
-            Cancelling::No | Cancelling::Wanted => slot.cancelling = Cancelling::Wanted,
+            Cancelling::No => slot.cancelling = Cancelling::Wanted(why.reason().into()),
+            // The first reason stays.
+            Cancelling::Wanted(_) => {}
         }
     }
 
     /// A provisional response came: a CANCEL that had to wait for it goes now.
     pub(crate) fn cancel_if_wanted(&mut self, id: ClientId) {
         let Some(slot) = self.core.clients.get(id) else { return };
-        if slot.cancelling != Cancelling::Wanted {
-            return;
+        if let Cancelling::Wanted(reason) = &slot.cancelling {
+            let reason = reason.clone();
+            self.core.send_cancel(id, &reason);
         }
-        let by_caller = match slot.owner {
-            Owner::Branch { context, .. } => {
-                self.core.contexts.get(context).is_some_and(|context| context.cancelled)
-            }
-            Owner::Cancel | Owner::Module(_) => true,
-        };
-        self.cancel_client(id, by_caller.then_some(&[]));
     }
 }
 
 impl<S: crate::module::list::Types> Core<S> {
     /// Sends a CANCEL in a client transaction of its own, along the INVITE's way.
-    fn send_cancel(&mut self, id: ClientId, reasons: &[&[u8]]) {
+    fn send_cancel(&mut self, id: ClientId, reason: &[u8]) {
         let Some(slot) = self.clients.get(id) else { return };
         let ClientMachine::Invite(machine) = &slot.machine else { return };
         let Some(sent) = machine.sent() else { return };
@@ -100,6 +117,8 @@ impl<S: crate::module::list::Types> Core<S> {
         let parsed = head.parse(&invite, &self.settings.limits);
         let cancel = parsed.is_ok().then(|| {
             self.start_client((flow, MethodKind::Cancel), Owner::Cancel, 0, |out, _| {
+                let reasons = [reason];
+                let reasons = if reason.is_empty() { &[] } else { reasons.as_slice() };
                 write_cancel(head.message(&invite), reasons, out);
             })
         });

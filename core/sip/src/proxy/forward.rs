@@ -4,23 +4,26 @@
 //! Not here: what comes back (`response.rs`), how often it is resent (`transaction/`).
 //! Invariants: a target that cannot be sent to becomes a failed branch, never a lost request.
 
+use super::attempt;
 use super::branch::Branch;
 use super::identity::Identity;
 use super::response;
-use super::target::{self, Unreachable};
-use crate::engine::core::{Scratch, State};
+use crate::engine::core::{Core, Scratch, State};
 use crate::engine::incoming::Incoming;
 use crate::engine::plan::{Plan, Target};
-use crate::engine::slots::{BranchState, ClientId, ContextId, Owner, Relayed, ServerId, Watch};
+use crate::engine::slots::{
+    BranchSlot, BranchState, ClientId, ContextId, Owner, Relayed, ServerId, Watch,
+};
 use crate::limits::BRANCHES_MAX;
 use crate::message::{
-    Edits, Message, MethodKind, ParseError, RequestChanges, RouteChanges, StatusCode,
+    Edits, Message, MethodKind, NameAddr, ParseError, RequestChanges, RouteChanges, StatusCode,
     write_forwarded_request,
 };
-use crate::module::list::ModuleList;
+use crate::module::list::{ModuleList, Types};
 use crate::module::{Arrived, Outgoing};
 use crate::proxy::reply::top_via_stamp;
 use crate::transport::{Flow, Transport};
+use smallvec::SmallVec;
 use std::rc::Rc;
 
 /// Sends a request to its recorded targets, or to where it says when none was recorded.
@@ -29,13 +32,7 @@ pub(crate) fn relay<L: ModuleList>(state: &mut State<L>, id: ContextId, watch: W
     context.watch = watch;
     let mut targets = std::mem::take(&mut context.plan.targets);
     if targets.is_empty() {
-        targets.push(Target { request_uri: None, next_hop: None });
-    }
-    if context.server.is_none() {
-        for target in &targets {
-            forward_stateless(state, id, target);
-        }
-        return;
+        targets.push(Target::AS_RECEIVED);
     }
     if context.cancelled || context.final_sent {
         // Nothing more may be tried (§16.10); a routing that asks for it is told at once.
@@ -44,40 +41,52 @@ pub(crate) fn relay<L: ModuleList>(state: &mut State<L>, id: ContextId, watch: W
         }
         return response::settle(state, id);
     }
-    // A new round discards the answers of the rounds before it.
-    for branch in &mut context.branches {
-        if !matches!(branch, BranchState::Pending(_)) {
-            let before = std::mem::replace(branch, BranchState::Superseded);
-            if let BranchState::Answered(_, response) = before {
-                state.core.incomings.put(response);
-            }
-        }
-    }
+    supersede(&mut state.core, id);
     for target in &targets {
         let Some(context) = state.core.contexts.get_mut(id) else { return };
-        let result = if context.branches.len() >= BRANCHES_MAX {
-            Err(StatusCode::SERVER_INTERNAL_ERROR)
-        } else {
-            forward_branch(state, id, target)
-        };
-        if let Some(context) = state.core.contexts.get_mut(id) {
-            context.branches.push(match result {
-                Ok(client) => BranchState::Pending(client),
-                Err(status) => BranchState::Failed(status),
-            });
+        if context.branches.len() >= BRANCHES_MAX {
+            state.core.metrics.branches_refused += 1;
+            break;
         }
+        let waiting = BranchState::Resolving;
+        let alternatives = SmallVec::new();
+        let slot = BranchSlot { state: waiting, target: *target, alternatives };
+        let index = u8::try_from(context.branches.len()).unwrap_or(u8::MAX);
+        context.branches.push(slot);
+        attempt::start(state, id, index);
     }
     response::settle(state, id);
 }
 
-/// Where one branch goes and what it says (§16.6 steps 2, 6 and 7).
-struct Hop<'h> {
-    request_uri: &'h [u8],
-    routes: RouteChanges<'h>,
-    destination: &'h [u8],
+/// A new round of branches discards the answers of the rounds before it.
+fn supersede<S: Types>(core: &mut Core<S>, id: ContextId) {
+    let Some(context) = core.contexts.get_mut(id) else { return };
+    for branch in &mut context.branches {
+        if matches!(branch.state, BranchState::Answered(..) | BranchState::Failed(_)) {
+            let before = std::mem::replace(&mut branch.state, BranchState::Superseded);
+            if let BranchState::Answered(_, response) = before {
+                core.incomings.put(response);
+            }
+        }
+    }
 }
 
-fn hop<'h>(message: Message<'h>, plan: &'h Plan, target: &Target) -> Result<Hop<'h>, ParseError> {
+/// Where one branch goes and what it says (§16.6 steps 2, 6 and 7).
+pub(super) struct Hop<'h> {
+    request_uri: &'h [u8],
+    routes: RouteChanges<'h>,
+    /// Route values to be put on top, as one line; it goes into `routes` when that is written.
+    path: Option<&'h [u8]>,
+    pub(super) destination: &'h [u8],
+    /// Found already: the destination is not looked at.
+    pub(super) flow: Option<Flow>,
+}
+
+pub(super) fn hop<'h>(
+    message: Message<'h>,
+    plan: &'h Plan,
+    target: &Target,
+) -> Result<Hop<'h>, ParseError> {
     let received = message.request_uri().unwrap_or(&[]);
     let span = target.request_uri.or(plan.request_uri);
     let request_uri = span.map_or(received, |span| plan.text(span));
@@ -88,88 +97,106 @@ fn hop<'h>(message: Message<'h>, plan: &'h Plan, target: &Target) -> Result<Hop<
         append: None,
     };
     let next_hop = target.next_hop.map(|span| plan.text(span));
+    let path = target.path.map(|span| plan.text(span));
+    let flow = target.flow;
+    let to = |request_uri, routes, destination: &'h [u8]| {
+        let destination = next_hop.unwrap_or(destination);
+        Ok(Hop { request_uri, routes, path, destination, flow })
+    };
+    if let Some(path) = path
+        && let Some(first) = NameAddr::list(path).next().transpose()?
+    {
+        // What stands in a Path routes loosely (RFC 3327 §5.1).
+        return to(request_uri, routes, first.uri);
+    }
     let remaining = message.routes().count().saturating_sub(usize::from(plan.last_route_taken));
     if remaining <= plan.routes_dropped {
-        return Ok(Hop { request_uri, routes, destination: next_hop.unwrap_or(request_uri) });
+        return to(request_uri, routes, request_uri);
     }
     let Some(first) = message.routes().nth(plan.routes_dropped).transpose()? else {
-        return Ok(Hop { request_uri, routes, destination: next_hop.unwrap_or(request_uri) });
+        return to(request_uri, routes, request_uri);
     };
     if first.uri()?.lr() {
-        return Ok(Hop { request_uri, routes, destination: next_hop.unwrap_or(first.uri) });
+        return to(request_uri, routes, first.uri);
     }
     // A strict router is next: it wants its own URI in the request line (§16.6 step 6).
     routes.drop_first += 1;
     routes.append = Some(request_uri);
-    Ok(Hop { request_uri: first.uri, routes, destination: next_hop.unwrap_or(first.uri) })
+    to(first.uri, routes, first.uri)
 }
 
-fn forward_branch<L: ModuleList>(
+/// Sends one attempt of a branch over this flow; a request without a server transaction, an ACK to a
+/// 2xx, goes without a client transaction too (§16.11).
+pub(super) fn send<L: ModuleList>(
     state: &mut State<L>,
-    id: ContextId,
-    target: &Target,
-) -> Result<ClientId, StatusCode> {
+    (id, index): (ContextId, u8),
+    flow: Flow,
+) -> Result<Option<ClientId>, StatusCode> {
     let Some(context) = state.core.contexts.get_mut(id) else {
         return Err(StatusCode::SERVER_INTERNAL_ERROR);
     };
-    let Some(server) = context.server else { return Err(StatusCode::SERVER_INTERNAL_ERROR) };
+    let Some(branch) = context.branches.get(usize::from(index)) else {
+        return Err(StatusCode::SERVER_INTERNAL_ERROR);
+    };
+    let max_forwards = context.max_forwards.ok_or(StatusCode::TOO_MANY_HOPS)?;
+    let (target, server, loop_digest) = (branch.target, context.server, context.loop_digest);
     let request = Rc::clone(&context.request);
     let plan = std::mem::take(&mut context.plan);
-    let sent = write_branch(state, id, server, &request, &plan, target);
+    let attempt = Attempt { id, index, server, loop_digest, max_forwards, flow };
+    let sent = send_attempt(state, &attempt, &request, &plan, &target);
     if let Some(context) = state.core.contexts.get_mut(id) {
         context.plan = plan;
     }
     sent
 }
 
-fn write_branch<L: ModuleList>(
-    state: &mut State<L>,
+struct Attempt {
     id: ContextId,
-    server: ServerId,
+    index: u8,
+    server: Option<ServerId>,
+    loop_digest: u64,
+    max_forwards: u32,
+    flow: Flow,
+}
+
+fn send_attempt<L: ModuleList>(
+    state: &mut State<L>,
+    attempt: &Attempt,
     request: &Rc<Incoming>,
     plan: &Plan,
     target: &Target,
-) -> Result<ClientId, StatusCode> {
+) -> Result<Option<ClientId>, StatusCode> {
+    let Attempt { id, index, server, loop_digest, max_forwards, flow } = *attempt;
     let message = request.message();
     let hop = hop(message, plan, target).map_err(|error| error.status())?;
-    let (flow, max_forwards, loop_digest, index) = prepare(state, id, &hop, request)?;
     let mut scratch = std::mem::take(&mut state.core.scratch);
-    state.compose(id, Some(server), request, plan, (&hop, flow), &mut scratch);
+    state.compose(id, server, request, plan, (&hop, flow), &mut scratch);
     let identity = Rc::clone(&state.core.identity);
-    let method = message.method().map_or(MethodKind::Other, |method| method.kind());
-    let owner = Owner::Branch { server, context: id, index };
     let Scratch { via, record_route, edits, .. } = &mut scratch;
-    let client = state.core.start_client((flow, method), owner, loop_digest, |out, branch| {
-        write(
-            &identity,
-            request,
-            (&hop, flow, max_forwards),
-            branch,
-            (via, record_route, edits),
-            out,
-        );
-    });
-    state.core.scratch = scratch;
-    client.ok_or(StatusCode::SERVICE_UNAVAILABLE)
-}
-
-fn prepare<L: ModuleList>(
-    state: &mut State<L>,
-    id: ContextId,
-    hop: &Hop<'_>,
-    request: &Incoming,
-) -> Result<(Flow, u32, u64, u8), StatusCode> {
-    let Some(context) = state.core.contexts.get(id) else {
-        return Err(StatusCode::SERVER_INTERNAL_ERROR);
+    let texts = (via, record_route, edits);
+    let sent = match server {
+        Some(server) => {
+            let method = message.method().map_or(MethodKind::Other, |method| method.kind());
+            let owner = Owner::Branch { server, context: id, index };
+            let client =
+                state.core.start_client((flow, method), owner, loop_digest, |out, branch| {
+                    write(&identity, request, (&hop, flow, max_forwards), branch, texts, out);
+                });
+            client.map(Some).ok_or(StatusCode::SERVICE_UNAVAILABLE)
+        }
+        None => {
+            let top = message.top_via().ok().and_then(|via| via.branch()).unwrap_or(&[]);
+            let digest = stateless_digest(state, message, top);
+            let branch = Branch::Stateless { digest, loop_digest };
+            state.core.out.sends.send_with(flow, |out| {
+                write(&identity, request, (&hop, flow, max_forwards), &branch, texts, out);
+            });
+            state.core.metrics.requests_sent += 1;
+            Ok(None)
+        }
     };
-    let max_forwards = context.max_forwards.ok_or(StatusCode::TOO_MANY_HOPS)?;
-    let (loop_digest, branches) = (context.loop_digest, context.branches.len());
-    let flow = target::flow_to(hop.destination, &state.core.identity, request.flow());
-    let flow = flow.map_err(|unreachable: Unreachable| {
-        state.core.metrics.branches_unreachable += 1;
-        unreachable.status()
-    })?;
-    Ok((flow, max_forwards, loop_digest, u8::try_from(branches).unwrap_or(u8::MAX)))
+    state.core.scratch = scratch;
+    sent
 }
 
 type Texts<'t> = (&'t mut Vec<u8>, &'t mut [Vec<u8>; 2], &'t mut Edits);
@@ -193,7 +220,7 @@ fn write(
         vias: &[via],
         top_via: top_via_stamp(request),
         record_routes: both.get(..used).unwrap_or(&[]),
-        routes: hop.routes,
+        routes: RouteChanges { push: hop.path.as_slice(), ..hop.routes },
         edits,
     };
     write_forwarded_request(request.message(), &changes, out);
@@ -264,34 +291,6 @@ fn write_record_route(
     }
     out.extend_from_slice(params);
     out.push(b'>');
-}
-
-/// Forwards an ACK to a 2xx, which has no transaction (§16.11).
-fn forward_stateless<L: ModuleList>(state: &mut State<L>, id: ContextId, target: &Target) {
-    let Some(context) = state.core.contexts.get_mut(id) else { return };
-    let request = Rc::clone(&context.request);
-    let plan = std::mem::take(&mut context.plan);
-    let message = request.message();
-    if let Ok(hop) = hop(message, &plan, target)
-        && let Ok((flow, max_forwards, loop_digest, _)) = prepare(state, id, &hop, &request)
-    {
-        let mut scratch = std::mem::take(&mut state.core.scratch);
-        state.compose(id, None, &request, &plan, (&hop, flow), &mut scratch);
-        let top = message.top_via().ok().and_then(|via| via.branch()).unwrap_or(&[]);
-        let digest = stateless_digest(state, message, top);
-        let branch = Branch::Stateless { digest, loop_digest };
-        let identity = Rc::clone(&state.core.identity);
-        let Scratch { via, record_route, edits, .. } = &mut scratch;
-        state.core.out.sends.send_with(flow, |out| {
-            let texts = (via, record_route, edits);
-            write(&identity, &request, (&hop, flow, max_forwards), &branch, texts, out);
-        });
-        state.core.metrics.requests_sent += 1;
-        state.core.scratch = scratch;
-    }
-    if let Some(context) = state.core.contexts.get_mut(id) {
-        context.plan = plan;
-    }
 }
 
 /// What proves, in a response, that this node forwarded its request: a keyed hash over what a

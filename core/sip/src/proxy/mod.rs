@@ -5,11 +5,13 @@
 //! Not here: retransmission (`transaction/`), reading bytes (`message/`), policy (`routing/`).
 
 pub(crate) mod admission;
+pub(crate) mod attempt;
 pub(crate) mod branch;
 pub(crate) mod cancel;
 pub(crate) mod forward;
 pub(crate) mod identity;
 pub(crate) mod reply;
+pub mod resolver;
 pub(crate) mod response;
 pub(crate) mod route_set;
 pub(crate) mod target;

@@ -5,6 +5,7 @@
 //! Invariants: an INVITE gets one final response; the To tag of one transaction never changes.
 
 use super::branch::{push_hex, take_hex};
+use super::cancel::Why;
 use crate::engine::core::State;
 use crate::engine::incoming::Incoming;
 use crate::engine::slots::{ServerId, ServerMachine};
@@ -79,7 +80,7 @@ impl<L: ModuleList> State<L> {
             && let Some(kept) = self.core.contexts.get_mut(context)
         {
             kept.final_sent = true;
-            self.cancel_pending(context, None);
+            self.cancel_pending(context, Why::Status(status));
             self.finish(context);
         }
     }
@@ -119,7 +120,8 @@ impl<L: ModuleList> State<L> {
         core.rearm_server(server);
     }
 
-    /// 100 for an INVITE (§16.2): the caller stops resending. Modules do not see it.
+    /// 100: for an INVITE at once (§16.2), so that the caller stops resending; for other requests
+    /// only when they take long (RFC 4320 §4.1). Modules do not see it.
     pub(crate) fn trying(&mut self, server: ServerId, request: &Incoming) {
         self.respond(server, request, &Reply::new(100), &NO_EDITS);
     }

@@ -6,13 +6,15 @@
 //! Invariants: a response is relayed only if its branch proves that its request was sent here; one
 //! final response other than 2xx goes upstream.
 
+use super::attempt;
 use super::branch::Branch;
+use super::cancel::Why;
 use super::forward;
 use crate::engine::core::{Core, State};
 use crate::engine::incoming::Incoming;
 use crate::engine::slots::{
-    BranchState, Cancelling, ClientId, ClientMachine, ContextId, Owner, Relayed, ServerId,
-    ServerMachine, Watch,
+    BranchSlot, BranchState, Cancelling, ClientId, ClientMachine, ContextId, Owner, Relayed,
+    ServerId, ServerMachine, Watch,
 };
 use crate::message::{
     Edits, HeaderName, Message, Method, MethodKind, ResponseChanges, StatusCode, write_ack,
@@ -78,9 +80,9 @@ fn matching<S: Types>(
     method: MethodKind,
 ) -> Option<ClientId> {
     let slot = core.clients.get(client).filter(|slot| slot.cookie == cookie)?;
-    match (slot.method == method, method, slot.cancelling) {
+    match (slot.method == method, method, &slot.cancelling) {
         (true, _, _) => Some(client),
-        (false, MethodKind::Cancel, Cancelling::Sent(cancel)) => Some(cancel),
+        (false, MethodKind::Cancel, Cancelling::Sent(cancel)) => Some(*cancel),
         (false, _, _) => None,
     }
 }
@@ -146,7 +148,7 @@ fn step<S: Types>(
         // §16.7 step 2: timer C starts anew; once a CANCEL was sent it measures the wait for its
         // effect.
         News::Provisional if slot.method == MethodKind::Invite => {
-            if slot.cancelling == Cancelling::No {
+            if matches!(slot.cancelling, Cancelling::No) {
                 slot.timer_c = Some(*now + settings.timers.timer_c());
             }
         }
@@ -175,7 +177,9 @@ fn of_branch<L: ModuleList>(
 ) {
     match news {
         News::Nothing => {}
-        News::RingsForNobody => state.cancel_client(branch.client, None),
+        News::RingsForNobody => {
+            state.cancel_client(branch.client, Why::Status(StatusCode::REQUEST_TIMEOUT));
+        }
         News::Provisional => {
             state.cancel_if_wanted(branch.client);
             let context = state.core.contexts.get(branch.context);
@@ -204,14 +208,14 @@ fn of_branch<L: ModuleList>(
 fn answered<L: ModuleList>(state: &mut State<L>, branch: &OfBranch, status: StatusCode) {
     let Some(context) = state.core.contexts.get_mut(branch.context) else { return };
     if let Some(own) = context.branches.get_mut(usize::from(branch.index)) {
-        *own = BranchState::Superseded;
+        own.state = BranchState::Superseded;
     }
     context.final_sent = true;
     if matches!(context.watch, Watch::Routing) {
         context.watch = Watch::Ended(Relayed::Answered(status));
         state.core.wake(branch.context);
     }
-    state.cancel_pending(branch.context, None);
+    state.cancel_pending(branch.context, Why::Status(status));
     state.finish(branch.context);
 }
 
@@ -224,10 +228,21 @@ fn failed<L: ModuleList>(
     if context.final_sent {
         return;
     }
+    let Some(own) = context.branches.get(usize::from(branch.index)) else { return };
+    if !matches!(own.state, BranchState::Pending(client) if client == branch.client) {
+        // An earlier attempt of this branch, given up meanwhile.
+        return;
+    }
+    // RFC 3263 §4.3: 503 is a reason to try the next address.
+    let unavailable = status == StatusCode::SERVICE_UNAVAILABLE;
+    if unavailable && attempt::again(state, branch.context, branch.index) {
+        return;
+    }
+    let Some(context) = state.core.contexts.get_mut(branch.context) else { return };
     let alone = context.branches.len() == 1 && matches!(context.watch, Watch::Nobody);
     if alone && !context.cancelled && is_passed_as_is(status) {
         if let Some(own) = context.branches.first_mut() {
-            *own = BranchState::Failed(status);
+            own.state = BranchState::Failed(status);
         }
         context.final_sent = true;
         state.pass_upstream(branch.server, message, status, false);
@@ -237,10 +252,10 @@ fn failed<L: ModuleList>(
     let limits = &state.core.settings.limits;
     let (kept, _) = state.core.incomings.read(message.bytes(), flow, limits);
     if let Some(own) = context.branches.get_mut(usize::from(branch.index)) {
-        *own = BranchState::Answered(status, kept);
+        own.state = BranchState::Answered(status, kept);
     }
     if status.code() >= 600 {
-        state.cancel_pending(branch.context, None);
+        state.cancel_pending(branch.context, Why::Status(status));
     }
     settle(state, branch.context);
 }
@@ -258,12 +273,14 @@ pub(crate) fn branch_failed<L: ModuleList>(
 ) {
     let Some(kept) = state.core.contexts.get_mut(context) else { return };
     let status = if kept.cancelled { StatusCode::REQUEST_TERMINATED } else { status };
-    match kept.branches.get_mut(usize::from(index)) {
-        Some(own @ BranchState::Pending(_)) => *own = BranchState::Failed(status),
-        Some(BranchState::Answered(..) | BranchState::Failed(_) | BranchState::Superseded)
-        | None => return,
+    let Some(own) = kept.branches.get_mut(usize::from(index)) else { return };
+    match own.state {
+        BranchState::Pending(_) | BranchState::Resolving => own.state = BranchState::Failed(status),
+        BranchState::Answered(..) | BranchState::Failed(_) | BranchState::Superseded => return,
     }
-    settle(state, context);
+    if !attempt::again(state, context, index) {
+        settle(state, context);
+    }
 }
 
 /// When no branch is left, the best response goes to the routing that waits for it, or upstream.
@@ -313,7 +330,7 @@ fn send_best<L: ModuleList>(
             state.finish(id);
         }
         Some(_) => state.answer(id, &Reply::new(500)),
-        None => state.answer(id, &Reply::new(status.code())),
+        None => state.answer_in_time(id, status),
     }
 }
 
@@ -331,13 +348,13 @@ fn priority(status: StatusCode) -> u16 {
 
 type Best = (StatusCode, Option<Rc<Incoming>>);
 
-fn best(branches: &[BranchState]) -> Option<Best> {
+fn best(branches: &[BranchSlot]) -> Option<Best> {
     branches
         .iter()
-        .filter_map(|branch| match branch {
+        .filter_map(|branch| match &branch.state {
             BranchState::Answered(status, response) => Some((*status, Some(Rc::clone(response)))),
             BranchState::Failed(status) => Some((*status, None)),
-            BranchState::Pending(_) | BranchState::Superseded => None,
+            BranchState::Resolving | BranchState::Pending(_) | BranchState::Superseded => None,
         })
         .min_by_key(|(status, _)| priority(*status))
 }
@@ -383,7 +400,7 @@ impl<L: ModuleList> State<L> {
     ) {
         let Some(context) = context.and_then(|id| self.core.contexts.get(id)) else { return };
         for branch in &context.branches {
-            let BranchState::Answered(status, response) = branch else { continue };
+            let BranchState::Answered(status, response) = &branch.state else { continue };
             let other = response.message();
             let same = std::ptr::eq(other.bytes(), chosen.bytes());
             if same || !matches!(status.code(), 401 | 407) {
@@ -410,7 +427,8 @@ impl<L: ModuleList> State<L> {
     /// Frees a context when nothing is left to do in it.
     pub(crate) fn finish(&mut self, id: ContextId) {
         let Some(context) = self.core.contexts.get(id) else { return };
-        let done = context.final_sent || context.server.is_none();
+        let stateless = context.server.is_none() && !context.is_resolving();
+        let done = context.final_sent || stateless;
         if done && context.task.is_none() {
             self.core.close_context(id);
         }

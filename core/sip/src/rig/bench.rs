@@ -4,7 +4,7 @@
 //! Not here: who the messages are for and what is expected of them (`flow/`).
 //! Invariants: the clock goes forward only; a timer fires at its deadline and not later.
 
-use crate::engine::{ActionsOf, Census, Engine, Input, PeerOf, RowOf, Settings, Setup};
+use crate::engine::{ActionsOf, Census, Engine, Input, InputOf, PeerOf, RowOf, Settings, Setup};
 use crate::metrics::Metrics;
 use crate::module::{Command, Fault};
 use crate::routing::Routing;
@@ -92,7 +92,7 @@ impl<R: Routing> Bench<R> {
     }
 
     /// Anything happens to the shard.
-    pub fn input(&mut self, input: Input<'_, R>) {
+    pub fn input(&mut self, input: InputOf<'_, R>) {
         self.engine.handle(self.now, input, &mut self.out);
         self.gather();
     }

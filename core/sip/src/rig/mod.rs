@@ -7,5 +7,6 @@
 //! give the same messages, byte for byte.
 
 mod bench;
+pub mod flow;
 
 pub use bench::{Bench, Sent, udp_listener};

@@ -176,6 +176,15 @@ impl Failed {
     }
 }
 
+impl From<Outcome> for Answer {
+    /// A 2xx is upstream already; of a failure the best response goes there.
+    fn from(outcome: Outcome) -> Answer {
+        match outcome {
+            Outcome::Answered(_) | Outcome::Failed(_) => Answer::Done,
+        }
+    }
+}
+
 impl From<Failed> for Answer {
     /// The best response goes upstream.
     fn from(_: Failed) -> Answer {

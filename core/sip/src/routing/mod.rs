@@ -7,12 +7,14 @@
 
 mod answer;
 pub(crate) mod desk;
+mod policy;
 mod relay;
 mod request;
 pub(crate) mod task;
 
 pub use answer::{Answer, Failed, Outcome, Planned, Reply};
-pub use relay::{Relay, Relaying};
+pub use policy::{Branch, Policy, Response};
+pub use relay::{Destination, Relay, Relaying};
 pub use request::{Pause, Request, Within};
 
 use crate::module::Modules;
@@ -62,7 +64,19 @@ pub trait Routing: Sized + 'static {
     /// reply. Not called for CANCEL and for the ACK to a negative response: those belong to their
     /// INVITE.
     fn request(&self, request: Request<'_, Self>) -> impl Future<Output = Result<Answer, Reply>>;
+
+    /// Last changes to a branch before it is sent; called for each branch and each further address of
+    /// it (a branch route).
+    fn branch(&self, branch: &mut Branch<'_>) {
+        let _ = branch;
+    }
+
+    /// Last changes to a response before it goes upstream, relayed or made here; 100 excepted (a
+    /// reply route).
+    fn response(&self, response: &mut Response<'_>) {
+        let _ = response;
+    }
 }
 
-/// The list of a routing's modules.
-pub type ListOf<R> = <<R as Routing>::Modules as Modules>::List;
+/// The list of a routing's modules; the routing's own hooks stand first.
+pub type ListOf<R> = <<R as Routing>::Modules as Modules>::With<Policy<R>>;

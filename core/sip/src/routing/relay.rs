@@ -10,9 +10,24 @@ use crate::engine::plan::Target;
 use crate::engine::slots::{Relayed, Watch};
 use crate::message::StatusCode;
 use crate::proxy::forward;
+use crate::transport::Flow;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::Poll;
+
+/// Where one branch goes, in full.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination<'d> {
+    /// The Request-URI.
+    pub uri: &'d [u8],
+    /// Route values to be put on top, as one header line; they lead the way unless a next hop or a
+    /// flow is given.
+    pub path: Option<&'d [u8]>,
+    /// Where to send it instead of where URI and Route say.
+    pub next_hop: Option<&'d [u8]>,
+    /// The socket pair to use, whatever the URIs say.
+    pub flow: Option<Flow>,
+}
 
 /// A target set (RFC 3261 §16.5), tried in parallel.
 #[must_use = "a relay happens when it is returned as the answer or awaited"]
@@ -36,7 +51,7 @@ impl<'r, 'a, R: Routing> Relay<'r, 'a, R> {
                 let plan = &mut context.plan;
                 let request_uri = uri.map(|uri| plan.keep(uri.as_bytes()));
                 let next_hop = next_hop.map(|uri| plan.keep(uri.as_bytes()));
-                plan.targets.push(Target { request_uri, next_hop });
+                plan.targets.push(Target { request_uri, next_hop, ..Target::AS_RECEIVED });
             }
         });
         self
@@ -45,6 +60,29 @@ impl<'r, 'a, R: Routing> Relay<'r, 'a, R> {
     /// One more branch, with this Request-URI.
     pub fn to(self, uri: &str) -> Relay<'r, 'a, R> {
         self.target(Some(uri), None)
+    }
+
+    /// One more branch, with the Request-URI unchanged, sent to this next hop.
+    pub fn by(self, next_hop: &str) -> Relay<'r, 'a, R> {
+        self.target(None, Some(next_hop))
+    }
+
+    /// One more branch, to what a registrar or a dispatcher has found.
+    pub fn to_destination(self, destination: &Destination<'_>) -> Relay<'r, 'a, R> {
+        self.request.desk.with(|state| {
+            if let Some(context) = state.core.contexts.get_mut(self.request.context) {
+                let plan = &mut context.plan;
+                let path = destination.path.filter(|path| !path.is_empty());
+                let target = Target {
+                    request_uri: Some(plan.keep(destination.uri)),
+                    next_hop: destination.next_hop.map(|uri| plan.keep(uri)),
+                    path: path.map(|path| plan.keep(path)),
+                    flow: destination.flow,
+                };
+                plan.targets.push(target);
+            }
+        });
+        self
     }
 
     /// One more branch, with this Request-URI, sent to this next hop.

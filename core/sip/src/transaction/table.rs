@@ -215,6 +215,22 @@ impl<T, M> Slab<T, M> {
         self.slots.capacity() * size_of::<Slot<T>>()
     }
 
+    /// How many slots there are, free ones included: the bound of [`Slab::at`].
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The value in a slot, with its id: for walking through a large table a few slots at a time.
+    pub fn at(&self, slot: usize) -> Option<(Id<M>, &T)> {
+        let number = u32::try_from(slot).ok()?;
+        match self.slots.get(slot)? {
+            Slot { generation, content: Content::Occupied(value) } => {
+                Some((Id::new(number, *generation), value))
+            }
+            Slot { .. } => None,
+        }
+    }
+
     /// Every value with its id, in slot order.
     pub fn iter(&self) -> impl Iterator<Item = (Id<M>, &T)> {
         (0u32..).zip(&self.slots).filter_map(|(number, slot)| match &slot.content {

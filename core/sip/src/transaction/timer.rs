@@ -129,9 +129,20 @@ impl Timers {
         self.0
     }
 
-    /// T2: also how long a non-INVITE waits for its 100 over UDP (RFC 4320 §4.1).
+    /// T2: the longest interval of timers E and G.
     pub const fn t2(&self) -> Duration {
         self.0.t2
+    }
+
+    /// How long a request other than INVITE waits for its 100: as long as the sender's timer E
+    /// takes to reach T2 (RFC 4320 §4.1).
+    pub fn trying_after(&self) -> Duration {
+        let (mut after, mut interval) = (Duration::ZERO, self.0.t1);
+        while interval < self.0.t2 {
+            after += interval;
+            interval *= 2;
+        }
+        after
     }
 
     /// Timer A: repeats an INVITE over UDP (§17.1.1.2).

@@ -68,9 +68,9 @@ pub struct RouteChanges<'c> {
     pub drop_first: usize,
     /// Removes this many values from the end.
     pub drop_last: usize,
-    /// Puts values on top, the first one topmost.
+    /// Puts values on top, the first one topmost; each with its angle brackets.
     pub push: &'c [&'c [u8]],
-    /// Adds a value at the end.
+    /// Adds a URI at the end, in angle brackets (§25.1: a route-param is a name-addr).
     pub append: Option<&'c [u8]>,
 }
 
@@ -133,7 +133,9 @@ pub fn write_forwarded_request(
         write_top(&mut sink, changes);
     }
     if let Some(route) = changes.routes.append {
-        sink.line(b"Route", route);
+        sink.raw(b"Route: <");
+        sink.clean(route);
+        sink.raw(b">\r\n");
     }
     copy.finish(sink);
 }
@@ -449,7 +451,7 @@ mod tests {
         let routes = RouteChanges {
             drop_first: 1,
             push: &[b"<sip:p>", b"<sip:q>"],
-            append: Some(b"<sip:last>"),
+            append: Some(b"sip:last"),
             ..RouteChanges::default()
         };
         assert_eq!(
