@@ -43,6 +43,9 @@ pub const RESOLVER_NAMES_MAX: usize = 4096;
 /// Most requests that wait for the addresses of one host name; beyond, a branch fails at once.
 pub const RESOLVER_WAITERS_MAX: usize = 1024;
 
+/// Most answers to requests of our own that wait for the routing that sent them.
+pub const COMPLETIONS_MAX: usize = 4096;
+
 /// Most branches of one request over all rounds of its routing (Kamailio's upper bound).
 pub const BRANCHES_MAX: usize = 32;
 

@@ -34,6 +34,15 @@ impl Incoming {
         Incoming { bytes: Buffer::new(), head: Head::default(), flow }
     }
 
+    /// A copy of a message that was read elsewhere.
+    pub(crate) fn copy_of(message: Message<'_>) -> Incoming {
+        let mut copy = Incoming::empty();
+        copy.bytes.extend_from_slice(message.bytes());
+        // It was read once already, so reading it again cannot fail.
+        let _ = copy.head.parse(&copy.bytes, &Limits::STREAM);
+        copy
+    }
+
     /// The message.
     pub fn message(&self) -> Message<'_> {
         self.head.message(&self.bytes)

@@ -248,6 +248,12 @@ impl<R: Routing> Engine<R> {
         self.desk.with(|state| state.modules.counters(each));
     }
 
+    /// Shows every count of the shard, its modules' too.
+    pub fn each_metric(&self, each: &mut dyn FnMut(&'static str, u64)) {
+        self.metrics().each(&mut *each);
+        self.desk.with(|state| state.modules.metrics(each));
+    }
+
     /// Whether new calls are refused.
     pub fn is_draining(&self) -> bool {
         self.desk.with(|state| state.core.draining)

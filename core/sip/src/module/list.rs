@@ -171,6 +171,8 @@ pub trait Hooks<S: Types, N>: Types {
     fn event(&mut self, core: &mut Core<S>, event: &Event);
     /// [`Module::command`] of each until one knows the name.
     fn command(&mut self, core: &mut Core<S>, command: &Command) -> Option<Result<String, Fault>>;
+    /// [`Module::metrics`] of each.
+    fn metrics(&self, each: &mut dyn FnMut(&'static str, u64));
     /// The sum of [`Module::live`].
     fn live(&self) -> usize;
     /// [`Module::counters`] of each.
@@ -201,6 +203,7 @@ impl<S: Types, N> Hooks<S, N> for Nil {
     fn command(&mut self, _: &mut Core<S>, _: &Command) -> Option<Result<String, Fault>> {
         None
     }
+    fn metrics(&self, _: &mut dyn FnMut(&'static str, u64)) {}
     fn live(&self) -> usize {
         0
     }
@@ -272,6 +275,10 @@ where
         self.head
             .command(&mut HostAt::<S, H, N>::new(core), command)
             .or_else(|| self.tail.command(core, command))
+    }
+    fn metrics(&self, each: &mut dyn FnMut(&'static str, u64)) {
+        self.head.metrics(each);
+        self.tail.metrics(each);
     }
     fn live(&self) -> usize {
         self.head.live() + self.tail.live()

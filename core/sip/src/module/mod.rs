@@ -116,6 +116,11 @@ pub trait Module: Sized + 'static {
         None
     }
 
+    /// Shows each of the module's counts with its name.
+    fn metrics(&self, each: &mut dyn FnMut(&'static str, u64)) {
+        let _ = each;
+    }
+
     /// How many objects the module keeps alive because of traffic; a drained shard has none.
     fn live(&self) -> usize {
         0

@@ -4,7 +4,7 @@ use super::{Arrived, Command, Departing, Fault, Heard, Host, Module, Outgoing, V
 use crate::engine::slots::ContextId;
 use crate::engine::{ActionsOf, Engine, Input, Settings, Setup};
 use crate::message::{Edits, MethodKind};
-use crate::routing::{Answer, Reply, Request, Routing};
+use crate::routing::{Answer, LocalRequest, Reply, Request, Routing};
 use crate::shard::{ShardId, ShardMap};
 use crate::time::{Instant, secs};
 use crate::transport::{Flow, Listener, ListenerId, Listeners, Transport};
@@ -120,6 +120,11 @@ impl Routing for Two {
             assert!(told);
             return Err(Reply::new(202));
         }
+        if request.method() == MethodKind::Info {
+            let check = LocalRequest::new("OPTIONS", "sip:192.0.2.30").header("X", "y");
+            let completion = request.send(&check).await;
+            return Err(Reply::new(completion.status().code()));
+        }
         request.record_route();
         Ok(request.relay_to_target().into())
     }
@@ -223,6 +228,39 @@ fn a_routing_waits_for_a_modules_timer_and_messages() {
     assert!(bench.log(2).contains("2 timer 7\n2 peer 0 8"));
     assert!(bench.log(2).ends_with("2 peer 1 9"));
     assert!(!bench.log(1).contains("peer"));
+}
+
+#[test]
+fn a_routing_sends_a_request_of_its_own() {
+    let mut bench = Bench::new();
+    let sent = bench.send("INFO");
+    assert!(sent[0].starts_with("OPTIONS sip:192.0.2.30 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;"));
+    assert!(sent[0].contains("\r\nX: y\r\n"), "{sent:?}");
+    let header = |name: &str| {
+        let line = sent[0].lines().find(|line| line.starts_with(name));
+        line.expect("a header").to_owned()
+    };
+    let answer = format!(
+        "SIP/2.0 299 Fine\r\n{}\r\n{}\r\n{};tag=x\r\n{}\r\n{}\r\nContent-Length: 0\r\n\r\n",
+        header("Via"),
+        header("From"),
+        header("To"),
+        header("Call-ID"),
+        header("CSeq")
+    );
+    let flow = Flow::udp(ListenerId(0), "192.0.2.30:5060".parse().expect("an address"));
+    let input = Input::Datagram { flow, bytes: answer.as_bytes() };
+    bench.engine.handle(Instant::START, input, &mut bench.out);
+    assert!(bench.sent()[0].starts_with("SIP/2.0 299"));
+}
+
+#[test]
+fn a_request_of_our_own_that_nobody_answers_counts_as_408() {
+    let mut bench = Bench::new();
+    bench.send("INFO");
+    bench.engine.expire(Instant::START + secs(31), &mut bench.out);
+    let sent = bench.sent();
+    assert!(sent.iter().any(|message| message.starts_with("SIP/2.0 408")), "{sent:?}");
 }
 
 #[test]

@@ -4,9 +4,11 @@
 //! Not here: who the messages are for and what is expected of them (`flow/`).
 //! Invariants: the clock goes forward only; a timer fires at its deadline and not later.
 
+use crate::actions::Origin;
 use crate::engine::{ActionsOf, Census, Engine, Input, InputOf, PeerOf, RowOf, Settings, Setup};
 use crate::metrics::Metrics;
 use crate::module::{Command, Fault};
+use crate::resolver::Question;
 use crate::routing::Routing;
 use crate::shard::{ShardId, ShardMap};
 use crate::time::{Duration, Instant};
@@ -26,6 +28,8 @@ pub struct Sent {
     pub flow: Flow,
     /// What.
     pub bytes: Vec<u8>,
+    /// Who wants to know when it could not be sent.
+    pub origin: Origin,
 }
 
 /// A shard with a virtual clock.
@@ -37,6 +41,7 @@ pub struct Bench<R: Routing> {
     sent: Vec<Sent>,
     peers: Vec<(ShardId, PeerOf<R>)>,
     rows: Vec<RowOf<R>>,
+    questions: Vec<Question>,
 }
 
 impl<R: Routing> Bench<R> {
@@ -51,6 +56,7 @@ impl<R: Routing> Bench<R> {
             sent: Vec::new(),
             peers: Vec::new(),
             rows: Vec::new(),
+            questions: Vec::new(),
         }
     }
 
@@ -151,6 +157,11 @@ impl<R: Routing> Bench<R> {
         std::mem::take(&mut self.rows)
     }
 
+    /// Takes the names that the shard wants looked up since the last call.
+    pub fn take_questions(&mut self) -> Vec<Question> {
+        std::mem::take(&mut self.questions)
+    }
+
     /// What is alive.
     pub fn census(&self) -> Census {
         self.engine.census()
@@ -173,15 +184,17 @@ impl<R: Routing> Bench<R> {
     }
 
     fn gather(&mut self) {
-        let Bench { out, sent, peers, rows, now, .. } = self;
+        let Bench { out, sent, peers, rows, questions, now, .. } = self;
         let at = *now;
-        sent.extend(out.sends.iter().map(|(flow, bytes)| Sent {
+        sent.extend(out.sends.iter_with_origin().map(|(origin, flow, bytes)| Sent {
             at,
             flow: *flow,
             bytes: bytes.to_vec(),
+            origin,
         }));
         peers.append(&mut out.peers);
         rows.append(&mut out.rows);
+        questions.append(&mut out.questions);
         out.clear();
     }
 }

@@ -7,12 +7,14 @@
 
 mod answer;
 pub(crate) mod desk;
+mod local;
 mod policy;
 mod relay;
 mod request;
 pub(crate) mod task;
 
 pub use answer::{Answer, Failed, Outcome, Planned, Reply};
+pub use local::{Completion, LocalRequest};
 pub use policy::{Branch, Policy, Response};
 pub use relay::{Destination, Relay, Relaying};
 pub use request::{Pause, Request, Within};

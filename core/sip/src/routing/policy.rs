@@ -5,8 +5,10 @@
 //! Not here: deciding where a request goes; that is `Routing::request`.
 
 use super::Routing;
+use super::local::Completions;
+use crate::engine::slots::ContextId;
 use crate::message::{EditError, Edits, Message, StatusCode};
-use crate::module::{Arrived, Departing, Host, Module, Outgoing};
+use crate::module::{Arrived, Departing, Heard, Host, Module, Outgoing};
 use crate::transport::Flow;
 use std::rc::Rc;
 
@@ -14,11 +16,12 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct Policy<R> {
     routing: Rc<R>,
+    pub(super) completions: Completions,
 }
 
 impl<R: Routing> Policy<R> {
     pub(crate) fn new(routing: Rc<R>) -> Policy<R> {
-        Policy { routing }
+        Policy { routing, completions: Completions::default() }
     }
 }
 
@@ -27,7 +30,7 @@ impl<R: Routing> Module for Policy<R> {
     type Attached = ();
     type Peer = ();
     type Timer = ();
-    type Token = ();
+    type Token = ContextId;
     type Row = ();
 
     fn forward(
@@ -54,6 +57,12 @@ impl<R: Routing> Module for Policy<R> {
         let Departing { status, message, request, .. } = *response;
         let request = request.map(|request| request.message());
         self.routing.response(&mut Response { status, message, request, edits });
+    }
+
+    fn answered(&mut self, host: &mut impl Host<Self>, context: ContextId, heard: Heard<'_>) {
+        if self.completions.hear(context, heard) {
+            host.wake(context);
+        }
     }
 }
 

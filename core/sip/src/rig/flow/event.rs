@@ -4,11 +4,13 @@
 //! Not here: carrying them out (`runner.rs`).
 
 use super::parse::span;
-use super::script::{Block, Change, Check, Endpoint, Event, Fault, Options, Outgoing, Wanted};
+use super::script::{
+    Block, Change, Check, Endpoint, Event, Fault, Found, Options, Outgoing, Wanted,
+};
 
 const EVENTS: &str = "an event is `A -> MESSAGE`, `A <- MESSAGE`, `wait SPAN`, `at TIME`, \
-    `skip SPAN`, `skip to TIME`, `quiet`, `empty`, `drain`, `count NAME N`, `alive NAME N` or \
-    `expect $x = $y`";
+    `skip SPAN`, `skip to TIME`, `quiet`, `empty`, `drain`, `asks NAME`, `name NAME ADDRESS ...`, \
+    `count NAME N`, `alive NAME N` or `expect $x = $y`";
 
 /// Reads an event.
 pub(super) fn parse(block: &Block, words: &[String]) -> Result<Event, Fault> {
@@ -24,6 +26,10 @@ pub(super) fn parse(block: &Block, words: &[String]) -> Result<Event, Fault> {
         ["quiet"] => Ok(Event::Quiet),
         ["empty"] => Ok(Event::Empty),
         ["drain"] => Ok(Event::Drain),
+        ["asks", name] => Ok(Event::Asks((*name).to_owned())),
+        ["name", name, rest @ ..] => {
+            found(rest).map(|found| Event::Name((*name).to_owned(), found))
+        }
         ["count", name, value] => {
             number(value).map(|value| Event::Count { name: (*name).to_owned(), value })
         }
@@ -47,6 +53,19 @@ pub(super) fn parse(block: &Block, words: &[String]) -> Result<Event, Fault> {
 
 fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
     text.parse().map_err(|_| format!("{text} is no number"))
+}
+
+fn found(words: &[&str]) -> Result<Found, String> {
+    match words {
+        ["unknown"] => Ok(Found::Unknown),
+        ["failed"] => Ok(Found::Failed),
+        [] => Err("write the addresses of the name, or `unknown`, or `failed`".to_owned()),
+        _ => {
+            let places: Result<Vec<Endpoint>, String> =
+                words.iter().map(|word| word.parse()).collect();
+            places.map(Found::Places)
+        }
+    }
 }
 
 /// A method name in capitals, as opposed to a keyword.
@@ -199,6 +218,8 @@ fn read(party: &str, rest: &[&str], block: &Block) -> Result<Event, Fault> {
     if !is_method(what) && !what.starts_with(|c: char| c.is_ascii_digit()) {
         return Err(fault("a message is named by its method, in capitals, or by its status code"));
     }
+    let refused = rest.last() == Some(&"refused");
+    let rest = rest.get(..rest.len() - usize::from(refused)).unwrap_or(&[]);
     let own = rest.first().filter(|word| !is_option(word));
     let mut options = Options::default();
     let after = rest.get(usize::from(own.is_some())..).unwrap_or(&[]);
@@ -211,6 +232,7 @@ fn read(party: &str, rest: &[&str], block: &Block) -> Result<Event, Fault> {
         rest: own.map(|word| (*word).to_owned()),
         from,
         answering,
+        refused,
     };
     Ok(Event::Read { party: party.to_owned(), wanted, checks: read_checks(block)? })
 }

@@ -124,3 +124,58 @@ fn failure(name: &str, (line, text): (usize, &str), wrong: Wrong, run: &Run<'_>)
         ladder: run.draw(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SET_UP: &str = "# RFC 3261\nnode 192.0.2.1:5060\nparty A 192.0.2.10:5060\n\
+        party B 192.0.2.20:5060\nA -> OPTIONS sip:b@192.0.2.20\n";
+
+    /// Runs the set-up with these lines below it.
+    fn outcome(lines: &str) -> Result<(), Box<Failure>> {
+        run("a.flow", &format!("{SET_UP}{lines}"), &|_| None, &plain)
+    }
+
+    fn failed(lines: &str) -> Failure {
+        *outcome(lines).expect_err(lines)
+    }
+
+    #[test]
+    fn a_flow_that_is_as_it_says_passes() {
+        outcome("B <- OPTIONS\nB -> 200\nA <- 200").unwrap();
+    }
+
+    #[test]
+    fn a_difference_names_the_line_and_shows_the_message_and_the_ladder() {
+        let failure = failed("B <- OPTIONS sip:b@192.0.2.20\n    Max-Forwards: 70\n");
+        assert_eq!((failure.line, failure.expected.as_str()), (6, "Max-Forwards: 70"));
+        assert!(failure.came.contains("Max-Forwards: 69"), "{}", failure.came);
+        let text = failure.to_string();
+        assert!(text.starts_with("a.flow:6: B <- OPTIONS"), "{text}");
+        assert!(text.contains("|-OPTIONS---"), "{text}");
+    }
+
+    #[test]
+    fn what_nobody_reads_fails_the_flow() {
+        assert_eq!(failed("quiet").line, 6);
+        assert_eq!(failed("wait 1s").line, 6);
+        assert!(failed("").came.contains("to B from 192.0.2.1:5060"));
+        // The copies of the request at 500 ms come before the end of the second.
+        assert!(failed("B <- OPTIONS\nwait 1s").came.contains("0.500000s"));
+        outcome("B <- OPTIONS\nskip 10s\nB -> 200\nA <- 100\n").expect_err("100 came at 3.5 s");
+    }
+
+    #[test]
+    fn what_nobody_sent_fails_the_flow() {
+        assert_eq!(failed("B <- OPTIONS\nA <- 100").came, "nothing");
+    }
+
+    #[test]
+    fn a_mistake_in_a_script_is_told() {
+        assert_eq!(failed("C -> 200").came, "there is no party C");
+        assert_eq!(failed("A -> BYE").expected, "a step that can be carried out");
+        assert!(failed("count nothing 1").came.contains("no such counter"));
+        assert_eq!(failed("route any\n    hold\n").line, 6);
+    }
+}

@@ -5,7 +5,9 @@
 
 use super::parse::span;
 use super::script::{Endpoint, Fault, Setting, Setup};
+use crate::actions::Origin;
 use crate::engine::{Census, Input, Settings};
+use crate::resolver::{Question, Resolution};
 use crate::rig::{Bench, Sent};
 use crate::routing::Routing;
 use crate::shard::{ShardId, ShardMap};
@@ -25,6 +27,12 @@ pub trait Node {
     fn advance_to(&mut self, moment: Instant);
     /// Takes what was sent.
     fn take_sent(&mut self) -> Vec<Sent>;
+    /// Something that it sent could not be delivered.
+    fn unsent(&mut self, origin: Origin);
+    /// Takes the names that it wants looked up.
+    fn take_questions(&mut self) -> Vec<Question>;
+    /// Answers such a question.
+    fn resolve(&mut self, question: Question, resolution: Resolution);
     /// Refuses new calls from here on.
     fn drain(&mut self);
     /// What is alive.
@@ -48,6 +56,15 @@ impl<R: Routing> Node for Bench<R> {
     }
     fn take_sent(&mut self) -> Vec<Sent> {
         Bench::take_sent(self)
+    }
+    fn unsent(&mut self, origin: Origin) {
+        self.input(Input::Unsent(origin));
+    }
+    fn take_questions(&mut self) -> Vec<Question> {
+        Bench::take_questions(self)
+    }
+    fn resolve(&mut self, question: Question, resolution: Resolution) {
+        self.input(Input::Resolved(question, resolution));
     }
     fn drain(&mut self) {
         self.input(Input::Drain);

@@ -7,6 +7,7 @@
 
 use super::script::{Endpoint, PartyAddress};
 use super::text::{Text, uri_of};
+use crate::actions::Origin;
 use crate::time::Instant;
 use std::collections::VecDeque;
 
@@ -16,6 +17,8 @@ pub(super) struct Arrival {
     pub(super) at: Instant,
     pub(super) from: Endpoint,
     pub(super) text: Text,
+    /// Who wants to know when it does not arrive.
+    pub(super) origin: Origin,
 }
 
 /// A message that was sent, as it may be sent again.

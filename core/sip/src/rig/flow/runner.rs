@@ -9,10 +9,12 @@ use super::compose::Destination;
 use super::ladder::{Ladder, stranger};
 use super::node::{Node, flow_to};
 use super::party::{Arrival, Departed, Party};
-use super::script::{Change, Check, Endpoint, Event, Options, Outgoing, Script, Wanted};
+use super::script::{Change, Check, Endpoint, Event, Found, Options, Outgoing, Script, Wanted};
 use super::template::Names;
 use super::text::{Text, encode};
 use super::{Files, check};
+use crate::actions::Origin;
+use crate::resolver::{Place, Question, Resolution};
 use crate::rig::Sent;
 use crate::time::{Duration, Instant, secs};
 
@@ -49,6 +51,8 @@ pub(super) struct Run<'s> {
     ladder: Ladder,
     /// How many calls were begun without a label.
     calls: u32,
+    /// Names that the node wants looked up.
+    questions: Vec<Question>,
     /// What was sent to an address that is no party's.
     lost: Option<String>,
 }
@@ -66,6 +70,7 @@ impl<'s> Run<'s> {
             names: Names::default(),
             ladder: Ladder::new(columns),
             calls: 0,
+            questions: Vec::new(),
             lost: None,
         }
     }
@@ -91,6 +96,8 @@ impl<'s> Run<'s> {
                 self.node.drain();
                 self.collect()
             }
+            Event::Asks(name) => self.asks(name),
+            Event::Name(name, found) => self.name(name, found),
             Event::Count { name, value } => {
                 let count = self.node.metric(name).ok_or("there is no such counter")?;
                 same(&format!("{name} {value}"), &format!("{name} {count}"))
@@ -162,6 +169,38 @@ impl<'s> Run<'s> {
         Ok(())
     }
 
+    /// The node has asked for a name; the question goes on waiting for its answer.
+    fn asks(&mut self, name: &str) -> Result<(), Wrong> {
+        let asked: Vec<&str> = self.questions.iter().map(|each| each.host.as_str()).collect();
+        if asked.contains(&name) {
+            return Ok(());
+        }
+        Err(wrong(format!("a question for {name}"), format!("questions for {asked:?}")))
+    }
+
+    fn name(&mut self, name: &str, found: &Found) -> Result<(), Wrong> {
+        self.asks(name)?;
+        let resolution = match found {
+            Found::Places(places) => {
+                let places = (0..).zip(places).map(|(priority, place)| Place {
+                    transport: place.transport,
+                    address: place.address,
+                    priority,
+                    weight: 0,
+                });
+                Resolution::Found(places.collect(), secs(60))
+            }
+            Found::Unknown => Resolution::Unknown,
+            Found::Failed => Resolution::Failed,
+        };
+        let place = self.questions.iter().position(|each| each.host == name);
+        if let Some(place) = place {
+            let question = self.questions.remove(place);
+            self.node.resolve(question, resolution);
+        }
+        self.collect()
+    }
+
     fn all_read(&self) -> Result<(), Wrong> {
         let Some(party) = self.parties.iter().find(|party| !party.queue.is_empty()) else {
             return Ok(());
@@ -172,24 +211,31 @@ impl<'s> Run<'s> {
 
     /// Distributes what the node sent.
     fn collect(&mut self) -> Result<(), Wrong> {
-        for Sent { at, flow, bytes } in self.node.take_sent() {
+        for Sent { at, flow, bytes, origin } in self.node.take_sent() {
             let to = Endpoint { transport: flow.transport, address: flow.remote };
             let listener = self.script.setup.listeners.get(usize::from(flow.listener.0));
             let from = *listener.ok_or("the node sent from a listener that it does not have")?;
-            self.arrive(at, ("node", from), to, &bytes);
+            self.arrive((at, origin), ("node", from), to, &bytes);
         }
+        self.questions.extend(self.node.take_questions());
         self.lost
             .take()
             .map_or(Ok(()), |lost| Err(wrong("nothing for an address without party", lost)))
     }
 
-    fn arrive(&mut self, at: Instant, (name, from): (&str, Endpoint), to: Endpoint, bytes: &[u8]) {
+    fn arrive(
+        &mut self,
+        (at, origin): (Instant, Origin),
+        (name, from): (&str, Endpoint),
+        to: Endpoint,
+        bytes: &[u8],
+    ) {
         let text = Text::from_bytes(bytes);
         let receiver = self.parties.iter_mut().find(|party| party.outside == to);
         let receiver_name =
             receiver.as_ref().map_or_else(|| stranger(to), |party| party.name.clone());
         self.ladder.add(at, (name, &receiver_name), label(&text));
-        let arrival = Arrival { at, from, text };
+        let arrival = Arrival { at, from, text, origin };
         match receiver {
             Some(party) => party.queue.push_back(arrival),
             None => self.lost = Some(show(&receiver_name, &arrival)),
@@ -211,6 +257,11 @@ impl<'s> Run<'s> {
         let difference = check::compare(&arrival.text, wanted, checks, names, &known)?;
         if let Some(difference) = difference {
             return Err(wrong(difference, show(name, &arrival)));
+        }
+        if wanted.refused {
+            self.ladder.add(self.node.now(), (name, "node"), "refused".to_owned());
+            self.node.unsent(arrival.origin);
+            return self.collect();
         }
         self.parties[place].read(&arrival.text, arrival.from);
         Ok(())
@@ -388,7 +439,7 @@ impl<'s> Run<'s> {
                 self.node.receive(flow, bytes);
             }
             // From one party to another, past the node.
-            None => self.arrive(at, (name, *from), *to, bytes),
+            None => self.arrive((at, Origin::Nobody), (name, *from), *to, bytes),
         }
         self.collect()
     }
@@ -412,7 +463,7 @@ fn label(text: &Text) -> String {
 }
 
 fn show(to: &str, arrival: &Arrival) -> String {
-    let Arrival { at, from, text } = arrival;
+    let Arrival { at, from, text, .. } = arrival;
     let whole = text.to_bytes().escape_ascii().to_string().replace("\\r\\n", "\n");
     format!("to {to} from {from} at {at:?}:\n{}\n", whole.trim_end())
 }

@@ -112,8 +112,17 @@ pub struct PartyAddress {
 
 #[derive(Debug)]
 pub(super) enum Event {
-    Send { party: String, what: Outgoing, options: Options, changes: Vec<Change> },
-    Read { party: String, wanted: Wanted, checks: Vec<Check> },
+    Send {
+        party: String,
+        what: Outgoing,
+        options: Options,
+        changes: Vec<Change>,
+    },
+    Read {
+        party: String,
+        wanted: Wanted,
+        checks: Vec<Check>,
+    },
     Wait(Duration),
     At(Duration),
     Skip(Duration),
@@ -121,9 +130,31 @@ pub(super) enum Event {
     Quiet,
     Empty,
     Drain,
-    Count { name: String, value: u64 },
-    Alive { name: String, value: usize },
-    Compare { left: String, same: bool, right: String },
+    /// The node asks for the addresses of a name.
+    Asks(String),
+    /// They are these, in order.
+    Name(String, Found),
+    Count {
+        name: String,
+        value: u64,
+    },
+    Alive {
+        name: String,
+        value: usize,
+    },
+    Compare {
+        left: String,
+        same: bool,
+        right: String,
+    },
+}
+
+/// What the name servers say.
+#[derive(Debug)]
+pub(super) enum Found {
+    Places(Vec<Endpoint>),
+    Unknown,
+    Failed,
 }
 
 #[derive(Debug)]
@@ -179,6 +210,8 @@ pub(super) struct Wanted {
     pub(super) from: Option<Endpoint>,
     /// The method in the CSeq of a response.
     pub(super) answering: Option<String>,
+    /// It does not arrive: the transport says so to the node.
+    pub(super) refused: bool,
 }
 
 #[derive(Debug)]
