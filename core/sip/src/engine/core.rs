@@ -24,7 +24,7 @@ use crate::proxy::resolver::Resolver;
 use crate::routing::Reply;
 use crate::shard::{ShardId, ShardMap};
 use crate::time::Instant;
-use crate::transaction::{ClientInvite, ClientNonInvite, KeyedMap, Slab};
+use crate::transaction::{ClientInvite, ClientNonInvite, KeyedMap, Slab, Timers};
 use crate::transport::{Flow, Listeners};
 use crate::wheel::Wheel;
 use std::collections::VecDeque;
@@ -211,10 +211,11 @@ impl<S: Types> Core<S> {
         (flow, method): (Flow, MethodKind),
         owner: Owner<S::Token>,
         loop_digest: u64,
+        timers: &Timers,
         write: impl FnOnce(&mut Vec<u8>, &Branch),
     ) -> Option<ClientId> {
         let cookie = self.entropy.next_u64();
-        let Core { clients, out, pool, settings, now, .. } = self;
+        let Core { clients, out, pool, now, .. } = self;
         let id = clients.insert_with(|client| {
             let branch = Branch::Stateful { client, loop_digest, cookie };
             let origin = Origin::Client(client.as_u64());
@@ -222,12 +223,14 @@ impl<S: Types> Core<S> {
             let bytes = pool.copy(out.sends.last().unwrap_or(&[]));
             let sent = Kept { flow, bytes };
             let machine = if method == MethodKind::Invite {
-                ClientMachine::Invite(ClientInvite::start(*now, &settings.timers, sent))
+                ClientMachine::Invite(ClientInvite::start(*now, timers, sent))
             } else {
-                ClientMachine::NonInvite(ClientNonInvite::start(*now, &settings.timers, sent))
+                ClientMachine::NonInvite(ClientNonInvite::start(*now, timers, sent))
             };
             let cancelling = Cancelling::No;
-            ClientSlot { cookie, method, machine, timer: None, timer_c: None, cancelling, owner }
+            let ringing = timers.timer_c();
+            let (timer, timer_c) = (None, None);
+            ClientSlot { cookie, method, machine, timer, timer_c, ringing, cancelling, owner }
         })?;
         self.metrics.requests_sent += 1;
         self.rearm_client(id);
@@ -254,15 +257,17 @@ impl<S: Types> Core<S> {
         };
         let mut via = std::mem::take(&mut self.scratch.via);
         let identity = Rc::clone(&self.identity);
-        let sent = self.start_client((flow, method), Owner::Module(token), 0, |out, branch| {
-            out.extend_from_slice(first);
-            via.clear();
-            identity.write_via(flow, branch, &mut via);
-            out.extend_from_slice(b"Via: ");
-            out.extend_from_slice(&via);
-            out.extend_from_slice(b"\r\n");
-            out.extend_from_slice(rest);
-        });
+        let timers = self.settings.timers;
+        let sent =
+            self.start_client((flow, method), Owner::Module(token), 0, &timers, |out, branch| {
+                out.extend_from_slice(first);
+                via.clear();
+                identity.write_via(flow, branch, &mut via);
+                out.extend_from_slice(b"Via: ");
+                out.extend_from_slice(&via);
+                out.extend_from_slice(b"\r\n");
+                out.extend_from_slice(rest);
+            });
         self.scratch.via = via;
         sent.map(|_| ()).ok_or(NotSent::Full)
     }

@@ -5,6 +5,7 @@
 //! Not here: carrying it out (`proxy/forward.rs`).
 
 use crate::message::Edits;
+use crate::transaction::Timers;
 use crate::transport::Flow;
 use smallvec::SmallVec;
 
@@ -50,6 +51,10 @@ pub(crate) struct Plan {
     pub(crate) record_route_params: Vec<u8>,
     /// The target set of the next relay.
     pub(crate) targets: SmallVec<[Target; 4]>,
+    /// Timers of the next relay, where they differ from the node's.
+    pub(crate) timers: Option<Timers>,
+    /// URIs that redirections have named so far.
+    pub(crate) redirected: Vec<Span>,
     /// Edits for every branch.
     pub(crate) edits: Edits,
 }
@@ -67,6 +72,16 @@ impl Plan {
         self.text.get(span.start as usize..span.end as usize).unwrap_or(&[])
     }
 
+    /// Notes a URI that a redirection names; `false` when it was named before.
+    pub(crate) fn redirect(&mut self, uri: &[u8]) -> bool {
+        if self.redirected.iter().any(|span| self.text(*span) == uri) {
+            return false;
+        }
+        let span = self.keep(uri);
+        self.redirected.push(span);
+        true
+    }
+
     /// Forgets everything, keeps capacities.
     pub(crate) fn clear(&mut self) {
         let Plan {
@@ -77,6 +92,8 @@ impl Plan {
             record_route,
             record_route_params,
             targets,
+            timers,
+            redirected,
             edits,
         } = self;
         text.clear();
@@ -86,6 +103,8 @@ impl Plan {
         *record_route = false;
         record_route_params.clear();
         targets.clear();
+        *timers = None;
+        redirected.clear();
         edits.clear();
     }
 }

@@ -8,7 +8,7 @@
 use super::incoming::Incoming;
 use super::plan::{Plan, Target};
 use crate::message::{MethodKind, StatusCode};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::transaction::{
     ClientInvite, ClientNonInvite, Id, ServerInvite, ServerNonInvite, TransactionKey,
 };
@@ -110,6 +110,8 @@ pub(crate) struct ClientSlot<T> {
     pub(crate) timer: Option<TimerId>,
     /// RFC 3261 §16.6 step 11; runs from the first provisional response of an INVITE.
     pub(crate) timer_c: Option<Instant>,
+    /// How long timer C lasts for this branch.
+    pub(crate) ringing: Duration,
     pub(crate) cancelling: Cancelling,
     pub(crate) owner: Owner<T>,
 }

@@ -116,7 +116,8 @@ impl<S: crate::module::list::Types> Core<S> {
         let mut head = std::mem::take(&mut self.scratch.sent_head);
         let parsed = head.parse(&invite, &self.settings.limits);
         let cancel = parsed.is_ok().then(|| {
-            self.start_client((flow, MethodKind::Cancel), Owner::Cancel, 0, |out, _| {
+            let timers = self.settings.timers;
+            self.start_client((flow, MethodKind::Cancel), Owner::Cancel, 0, &timers, |out, _| {
                 let reasons = [reason];
                 let reasons = if reason.is_empty() { &[] } else { reasons.as_slice() };
                 write_cancel(head.message(&invite), reasons, out);

@@ -177,11 +177,17 @@ fn send_attempt<L: ModuleList>(
     let sent = match server {
         Some(server) => {
             let method = message.method().map_or(MethodKind::Other, |method| method.kind());
+            let timers = plan.timers.unwrap_or(state.core.settings.timers);
             let owner = Owner::Branch { server, context: id, index };
-            let client =
-                state.core.start_client((flow, method), owner, loop_digest, |out, branch| {
+            let client = state.core.start_client(
+                (flow, method),
+                owner,
+                loop_digest,
+                &timers,
+                |out, branch| {
                     write(&identity, request, (&hop, flow, max_forwards), branch, texts, out);
-                });
+                },
+            );
             client.map(Some).ok_or(StatusCode::SERVICE_UNAVAILABLE)
         }
         None => {

@@ -149,7 +149,7 @@ fn step<S: Types>(
         // effect.
         News::Provisional if slot.method == MethodKind::Invite => {
             if matches!(slot.cancelling, Cancelling::No) {
-                slot.timer_c = Some(*now + settings.timers.timer_c());
+                slot.timer_c = Some(*now + slot.ringing);
             }
         }
         News::Success | News::Failure => slot.timer_c = None,

@@ -6,10 +6,13 @@
 
 use super::request::Request;
 use super::{Answer, Outcome, Planned, Routing};
+use crate::engine::core::Core;
 use crate::engine::plan::Target;
 use crate::engine::slots::{Relayed, Watch};
 use crate::message::StatusCode;
 use crate::proxy::forward;
+use crate::time::Duration;
+use crate::transaction::TimerSettings;
 use crate::transport::Flow;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -52,6 +55,32 @@ impl<'r, 'a, R: Routing> Relay<'r, 'a, R> {
                 let request_uri = uri.map(|uri| plan.keep(uri.as_bytes()));
                 let next_hop = next_hop.map(|uri| plan.keep(uri.as_bytes()));
                 plan.targets.push(Target { request_uri, next_hop, ..Target::AS_RECEIVED });
+            }
+        });
+        self
+    }
+
+    /// How long to wait for any response to an INVITE, or for the final one to another request:
+    /// timers B and F, Kamailio's `fr_timer`. Holds for this and later relays of the request.
+    pub fn no_answer_after(self, span: Duration) -> Relay<'r, 'a, R> {
+        self.timers(|timers| timers.no_response = span)
+    }
+
+    /// How long an INVITE may ring: timer C, Kamailio's `fr_inv_timer`. Holds for this and later
+    /// relays of the request.
+    pub fn ring_for(self, span: Duration) -> Relay<'r, 'a, R> {
+        self.timers(|timers| timers.ringing = span)
+    }
+
+    /// Timers out of range are left as they were: a routing's slip is no reason to lose a call.
+    fn timers(self, change: impl FnOnce(&mut TimerSettings)) -> Relay<'r, 'a, R> {
+        self.request.desk.with(|state| {
+            let Core { contexts, settings, .. } = &mut state.core;
+            if let Some(context) = contexts.get_mut(self.request.context) {
+                let mut timers = context.plan.timers.unwrap_or(settings.timers).settings();
+                change(&mut timers);
+                debug_assert!(timers.check().is_ok(), "a timer is out of its range");
+                context.plan.timers = timers.check().ok().or(context.plan.timers);
             }
         });
         self

@@ -5,16 +5,17 @@
 //! sent, so a later read sees what was received.
 
 use super::desk::Desk;
-use super::{ListOf, Relay, Reply, Routing};
+use super::{Destination, Failed, ListOf, Relay, Reply, Routing};
 use crate::engine::core::{Core, State};
 use crate::engine::incoming::Incoming;
 use crate::engine::slots::{ContextId, ServerId, TimerKey};
-use crate::message::{EditError, Edits, Message, MethodKind, Uri};
+use crate::message::{Contacts, EditError, Edits, Message, MethodKind, Uri};
 use crate::module::host::HostAt;
 use crate::module::{Has, Module};
 use crate::proxy::route_set;
 use crate::time::{Duration, Instant};
 use crate::transport::Flow;
+use smallvec::SmallVec;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -150,6 +151,33 @@ impl<'a, R: Routing> Request<'a, R> {
     /// Forwards with the Request-URI unchanged, to another next hop.
     pub fn relay_by(&mut self, next_hop: &str) -> Relay<'_, 'a, R> {
         Relay::new(self).target(None, Some(next_hop))
+    }
+
+    /// Forwards to the contacts of a redirection (RFC 3261 §8.1.3.4), in parallel; `None` when the
+    /// response is none or names nobody. Each contact is tried once a request, so that two servers
+    /// that redirect to each other end.
+    pub fn relay_to_contacts(&mut self, failed: &Failed) -> Option<Relay<'_, 'a, R>> {
+        let response =
+            failed.response().filter(|_| (300..400).contains(&failed.status().code()))?;
+        let Contacts::List(contacts) = response.contacts().ok()? else { return None };
+        let uris: SmallVec<[&[u8]; 4]> = contacts
+            .filter_map(Result::ok)
+            .filter(|contact| contact.uri().is_ok_and(|uri| uri.scheme.is_sip()))
+            .map(|contact| contact.uri)
+            .collect();
+        let new: SmallVec<[&[u8]; 4]> = self.with(|state| {
+            let context = state.core.contexts.get_mut(self.context)?;
+            let plan = &mut context.plan;
+            Some(uris.into_iter().filter(|uri| plan.redirect(uri)).collect())
+        })?;
+        if new.is_empty() {
+            return None;
+        }
+        let relay = Relay::new(self);
+        Some(new.into_iter().fold(relay, |relay, uri| {
+            let (path, next_hop, flow) = (None, None, None);
+            relay.to_destination(&Destination { uri, path, next_hop, flow })
+        }))
     }
 
     /// Starts an empty target set; see [`Relay::to`].

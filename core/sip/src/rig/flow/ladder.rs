@@ -71,7 +71,8 @@ impl Ladder {
         line[start..end].fill('-');
         let tip = if mark == '<' { start } else { end - 1 };
         for (place, character) in rung.label.chars().take(end - start - 3).enumerate() {
-            line[start + 2 + place] = character;
+            let shown = if character.is_ascii_graphic() { character } else { ' ' };
+            line[start + 2 + place] = shown;
         }
         line[tip] = mark;
         line.into_iter().collect()
@@ -96,8 +97,8 @@ mod tests {
         ladder.add(Instant::START + ms(1500), ("node", "x"), "BYE".into());
         let drawn = ladder.draw();
         let lines: Vec<&str> = drawn.lines().collect();
-        assert_eq!(lines[1], "    0.000s |-INVITE--------------->|                      |");
-        assert_eq!(lines[2], "    1.500s |<100 INVITE------------|                      |");
+        assert_eq!(lines[1], "    0.000s |--INVITE------------->|                      |");
+        assert_eq!(lines[2], "    1.500s |<-100 INVITE----------|                      |");
         assert!(lines[3].contains("-BYE-"), "{}", lines[3]);
     }
 }

@@ -153,7 +153,7 @@ mod tests {
         assert!(failure.came.contains("Max-Forwards: 69"), "{}", failure.came);
         let text = failure.to_string();
         assert!(text.starts_with("a.flow:6: B <- OPTIONS"), "{text}");
-        assert!(text.contains("|-OPTIONS---"), "{text}");
+        assert!(text.contains("|--OPTIONS---"), "{text}");
     }
 
     #[test]
