@@ -1,14 +1,15 @@
 //! One shard sleeps, many tasks of its executor may wake it.
 //!
-//! For: joining sockets, lanes, commands and the alarm into one wait.
+//! For: joining sockets, the doorbell and the alarm into one wait.
+//! Not here: waking a shard from another thread (`doorbell.rs`).
 //! Invariants: a ring before the wait is not lost; several rings wake once.
 
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
-/// Rung by tasks, awaited by the shard loop of the same thread. These are the tree's few shared cells:
-/// tasks of one executor have nothing but shared references to tell each other anything.
+/// Rung by tasks, awaited by the shard loop of the same thread. These are the tree's few shared
+/// cells: tasks of one executor have nothing but shared references to tell each other anything.
 #[derive(Default)]
 pub(crate) struct Bell {
     rung: Cell<bool>,

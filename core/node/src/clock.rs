@@ -17,7 +17,8 @@ impl Clock {
         Clock { epoch: std::time::Instant::now() }
     }
 
-    /// The time since the start. The standard library reads CLOCK_MONOTONIC on Linux, without a system call.
+    /// The time since the start. The standard library reads CLOCK_MONOTONIC on Linux, without a
+    /// system call.
     pub(crate) fn now(&self) -> Instant {
         let micros = self.epoch.elapsed().as_micros();
         Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))

@@ -52,12 +52,10 @@ fn convert(from: &Spanned<DeValue<'_>>, lines: &Lines) -> Value {
     let place = lines.place(from.span().start);
     match from.get_ref() {
         DeValue::String(text) => Value::String(text.to_string()),
-        DeValue::Integer(number) => {
-            match i64::from_str_radix(number.as_str(), number.radix()) {
-                Ok(number) => Value::Integer(number),
-                Err(_) => Value::Other("an integer past 64 bits"),
-            }
-        }
+        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => Value::Integer(number),
+            Err(_) => Value::Other("an integer past 64 bits"),
+        },
         DeValue::Float(number) => match number.as_str().parse() {
             Ok(number) => Value::Float(number),
             Err(_) => Value::Other("a number out of range"),
@@ -97,7 +95,8 @@ mod tests {
 
     #[test]
     fn values_of_every_kind_with_their_lines() {
-        let text = "[a]\nx = 1\ny = \"two\"\n\nz = [true,\n 2.5, 0x1F]\n[[b]]\nk = 1\n[[b]]\nk = 2\n";
+        let text =
+            "[a]\nx = 1\ny = \"two\"\n\nz = [true,\n 2.5, 0x1F]\n[[b]]\nk = 1\n[[b]]\nk = 2\n";
         let (configuration, problems) = parse("t.toml", text);
         assert!(problems.is_empty(), "{problems}");
         let (seen, problems) = configuration.read(|root| {

@@ -2,7 +2,8 @@
 //!
 //! For: draining, stopping, and telling how things are.
 //! Not here: what a shard does about it (`shard.rs`).
-//! Invariants: shards end together, when none has work left, for each relays datagrams to the others.
+//! Invariants: shards end together, when none has work left, for each relays datagrams to the
+//! others.
 
 use crate::counters::Summary;
 use crate::node::Running;
@@ -11,6 +12,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// How often shards are asked, while draining, whether they are done.
@@ -69,17 +71,14 @@ impl Running {
     }
 
     fn tell(&self, command: Command) {
-        for shard in &self.commands {
-            // A shard that is gone shows when answers are missing.
-            let _ = shard.send(command);
-        }
+        self.desks.iter().for_each(|desk| desk.tell(command));
     }
 
     fn collect(&self) -> Result<Vec<Summary>, Unanswered> {
-        let (shards, until) = (self.commands.len(), Instant::now() + ANSWER_WITHIN);
+        let (shards, until) = (self.desks.len(), Instant::now() + ANSWER_WITHIN);
         let mut summaries = Vec::with_capacity(shards);
         while summaries.len() < shards {
-            match self.answers.recv_deadline(until) {
+            match self.answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Answer::Report(summary) | Answer::Ended(summary)) => summaries.push(summary),
                 Err(_) => return Err(Unanswered { shards, answered: summaries.len() }),
             }
@@ -92,7 +91,7 @@ impl Running {
 /// Runs the node until it is ordered to stop and has drained, then prints a line per shard.
 pub fn supervise(
     running: Running,
-    orders: &flume::Receiver<Order>,
+    orders: &mpsc::Receiver<Order>,
     drain_timeout: Duration,
 ) -> Result<(), Unanswered> {
     while let Ok(Order::Show) = orders.recv() {
@@ -105,7 +104,7 @@ pub fn supervise(
 
 fn drain(
     running: &Running,
-    orders: &flume::Receiver<Order>,
+    orders: &mpsc::Receiver<Order>,
     timeout: Duration,
 ) -> Result<(), Unanswered> {
     running.drain();
@@ -119,8 +118,8 @@ fn drain(
         match orders.recv_timeout(DRAIN_LOOK_EVERY) {
             Ok(Order::Stop) => return Ok(()),
             Ok(Order::Show) => show(&running.report()?),
-            Err(flume::RecvTimeoutError::Timeout) => {}
-            Err(flume::RecvTimeoutError::Disconnected) => std::thread::sleep(DRAIN_LOOK_EVERY),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(DRAIN_LOOK_EVERY),
         }
         // Twice in a row: at the first look a message may have been between two shards.
         let was_idle = idle;
@@ -138,9 +137,9 @@ fn show(summaries: &[Summary]) {
 }
 
 /// Turns SIGTERM and SIGINT into [`Order::Stop`], SIGUSR1 into [`Order::Show`].
-pub fn orders_from_signals() -> io::Result<flume::Receiver<Order>> {
+pub fn orders_from_signals() -> io::Result<mpsc::Receiver<Order>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
-    let (order, orders) = flume::unbounded();
+    let (order, orders) = mpsc::channel();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             let wanted = if signal == SIGUSR1 { Order::Show } else { Order::Stop };

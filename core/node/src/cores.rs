@@ -23,18 +23,20 @@ pub(crate) fn allowed() -> Option<Vec<usize>> {
 pub(crate) fn seat(shards: usize, wanted: &[usize], allowed: Option<&[usize]>) -> Seating {
     let mut notices = Vec::new();
     let Some(allowed) = allowed.filter(|cores| !cores.is_empty()) else {
-        notices.push("shards are not pinned: /proc/self/status does not tell which cores are allowed".into());
+        notices.push(
+            "shards are not pinned: /proc/self/status does not tell which cores are allowed".into(),
+        );
         return Seating { cores: vec![None; shards], notices };
     };
     let from: Vec<usize> = if wanted.is_empty() { allowed.to_vec() } else { wanted.to_vec() };
     if shards > from.len() {
         let count = from.len();
-        notices.push(format!("{shards} shards share {count} core(s): expect no gain beyond {count}"));
+        notices
+            .push(format!("{shards} shards share {count} core(s): expect no gain beyond {count}"));
     }
     let cores = (0..shards).map(|shard| from.get(shard % from.len()).copied());
-    let cores: Vec<Option<usize>> = cores
-        .map(|core| core.filter(|core| allowed.contains(core)))
-        .collect();
+    let cores: Vec<Option<usize>> =
+        cores.map(|core| core.filter(|core| allowed.contains(core))).collect();
     if let Some(shard) = cores.iter().position(Option::is_none) {
         notices.push(format!("shard {shard} is not pinned: this process may not use its core"));
     }

@@ -36,10 +36,14 @@ pub struct Counters {
     pub send_blocked: u64,
     /// Messages for a listener or a transport that this node has not.
     pub send_unroutable: u64,
+    /// Rows that modules wanted stored, dropped because this node has no storage.
+    pub rows_dropped: u64,
     /// Datagrams that the kernel dropped before they could be received.
     pub kernel_drops: u64,
     /// Turns of the shard loop.
     pub turns: u64,
+    /// Times the shard waited a moment.
+    pub naps: u64,
     /// Times the shard went to sleep.
     pub rests: u64,
 }
@@ -75,10 +79,12 @@ impl fmt::Display for Summary {
         write!(f, " kernel_drops={} truncated={}", c.kernel_drops, c.truncated)?;
         write!(f, " receive_failed={} send_failed={}", c.receive_failed, c.send_failed)?;
         write!(f, " send_blocked={} send_unroutable={}", c.send_blocked, c.send_unroutable)?;
-        write!(f, " turns={} rests={}", c.turns, c.rests)?;
+        write!(f, " rows_dropped={}", c.rows_dropped)?;
+        write!(f, " turns={} naps={} rests={}", c.turns, c.naps, c.rests)?;
         write!(f, " server_transactions={}", census.server_transactions)?;
         write!(f, " client_transactions={}", census.client_transactions)?;
-        write!(f, " waiting_routings={} timers={}", census.waiting_routings, census.timers)?;
+        write!(f, " contexts={} waiting_routings={}", census.contexts, census.waiting_routings)?;
+        write!(f, " timers={} module_objects={}", census.timers, census.module_objects)?;
         metrics.iter().filter(|(_, n)| *n > 0).try_for_each(|(name, n)| write!(f, " {name}={n}"))
     }
 }

@@ -4,24 +4,27 @@
 //! Not here: anything that decides.
 
 use strowger_sip::actions::Actions;
-use strowger_sip::engine::{Census, Input};
+use strowger_sip::engine::{ActionsOf, Census, Engine, Input, InputOf, PeerOf, RowOf};
+use strowger_sip::routing::Routing;
 use strowger_sip::time::Instant;
 
 /// The engine of one shard: built on its thread, never moved from it.
 pub trait ShardEngine: 'static {
     /// What engines of different shards tell each other.
     type Peer: Send + 'static;
+    /// What storage keeps for them.
+    type Row: Send + 'static;
 
     /// Takes one input; what follows from it is appended to `out`.
     fn handle(
         &mut self,
         now: Instant,
-        input: Input<'_, Self::Peer>,
-        out: &mut Actions<Self::Peer>,
+        input: Input<'_, Self::Peer, Self::Row>,
+        out: &mut Actions<Self::Peer, Self::Row>,
     );
 
     /// Fires every timer that is due.
-    fn expire(&mut self, now: Instant, out: &mut Actions<Self::Peer>);
+    fn expire(&mut self, now: Instant, out: &mut Actions<Self::Peer, Self::Row>);
 
     /// When `expire` has something to do next.
     fn next_deadline(&self) -> Option<Instant>;
@@ -31,4 +34,29 @@ pub trait ShardEngine: 'static {
 
     /// Every count with its name.
     fn each_metric(&self, each: &mut dyn FnMut(&'static str, u64));
+}
+
+impl<R: Routing> ShardEngine for Engine<R> {
+    type Peer = PeerOf<R>;
+    type Row = RowOf<R>;
+
+    fn handle(&mut self, now: Instant, input: InputOf<'_, R>, out: &mut ActionsOf<R>) {
+        Engine::handle(self, now, input, out);
+    }
+
+    fn expire(&mut self, now: Instant, out: &mut ActionsOf<R>) {
+        Engine::expire(self, now, out);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        Engine::next_deadline(self)
+    }
+
+    fn census(&self) -> Census {
+        Engine::census(self)
+    }
+
+    fn each_metric(&self, each: &mut dyn FnMut(&'static str, u64)) {
+        Engine::each_metric(self, each);
+    }
 }

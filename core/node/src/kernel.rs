@@ -37,20 +37,20 @@ impl fmt::Display for KernelRefusal {
             KernelRefusal::Disabled(value) => write!(
                 f,
                 "io_uring is disabled: kernel.io_uring_disabled is {value}. Allow it with \
-                 `sysctl -w kernel.io_uring_disabled=0` (1 allows it to CAP_SYS_ADMIN and to the group \
-                 of kernel.io_uring_group)"
+                 `sysctl -w kernel.io_uring_disabled=0` (1 allows it to CAP_SYS_ADMIN and to the \
+                 group of kernel.io_uring_group)"
             ),
             KernelRefusal::Filtered(cause) => write!(
                 f,
-                "io_uring is refused ({cause}): a filter of system calls forbids io_uring_setup. In a \
-                 container, allow io_uring_setup, io_uring_enter and io_uring_register: `docker run \
-                 --security-opt seccomp=profile.json` or `=unconfined`; under systemd, check \
-                 SystemCallFilter="
+                "io_uring is refused ({cause}): a filter of system calls forbids io_uring_setup. \
+                 In a container, allow io_uring_setup, io_uring_enter and io_uring_register: \
+                 `docker run --security-opt seccomp=profile.json` or `=unconfined`; under systemd, \
+                 check SystemCallFilter="
             ),
             KernelRefusal::Memlock(limit) => write!(
                 f,
-                "io_uring needs {MEMLOCK_MIN} bytes of locked memory, the limit is {limit}. Raise it: \
-                 `ulimit -l 8192`, LimitMEMLOCK=8M in a systemd unit, `docker run --ulimit \
+                "io_uring needs {MEMLOCK_MIN} bytes of locked memory, the limit is {limit}. Raise \
+                 it: `ulimit -l 8192`, LimitMEMLOCK=8M in a systemd unit, `docker run --ulimit \
                  memlock=8388608`"
             ),
             KernelRefusal::Other(cause) => write!(f, "io_uring cannot be set up: {cause}"),
@@ -66,7 +66,15 @@ pub fn check() -> Result<(), KernelRefusal> {
     if limit < MEMLOCK_MIN {
         return Err(KernelRefusal::Memlock(limit));
     }
-    let ring = IoUring::new(2).map_err(|cause| explain(cause, limit))?;
+    // On a thread of its own: the kernel winds a ring up by interrupting the thread that made it.
+    std::thread::scope(|scope| match scope.spawn(|| probe(limit)).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+fn probe(memlock: u64) -> Result<(), KernelRefusal> {
+    let ring = IoUring::new(2).map_err(|cause| explain(cause, memlock))?;
     let mut probe = Probe::new();
     ring.submitter().register_probe(&mut probe).map_err(|cause| {
         KernelRefusal::Missing(format!("it does not tell its operations ({cause})"))

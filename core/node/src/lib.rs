@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 mod cores;
 pub mod counters;
+mod doorbell;
 pub mod engine;
 pub mod kernel;
 mod mesh;

@@ -1,7 +1,8 @@
 //! What `[node]`, `[udp]` and `[mesh]` say.
 //!
 //! For: the keys of the edge, their defaults and ranges.
-//! Not here: reading files (`config.rs`); the sections of engine, modules and routing (their readers).
+//! Not here: reading files (`config.rs`); the sections of engine, modules and routing (their
+//! readers).
 
 use crate::mesh::MeshSettings;
 use crate::udp::UdpSettings;
@@ -16,9 +17,9 @@ const SHARDS_MAX: u64 = 1024;
 const LISTENERS_MAX: usize = 64;
 /// 64*T1 with which a finished transaction lingers (RFC 3261 §17), and some to spare.
 const DRAIN_TIMEOUT: Duration = secs(40);
-const LISTEN_ALLOWED: &str =
-    "\"udp:ADDRESS:PORT\" or \"udp:ADDRESS:PORT advertise HOST[:PORT]\", ADDRESS numeric, \
-     for example \"udp:192.0.2.1:5060\" or \"udp:[2001:db8::1]:5060\"";
+const LISTEN_ALLOWED: &str = "\"udp:ADDRESS:PORT\" or \"udp:ADDRESS:PORT advertise HOST[:PORT]\", \
+                              ADDRESS numeric, for example \"udp:192.0.2.1:5060\" or \
+                              \"udp:[2001:db8::1]:5060\"";
 const ADVERTISE_ALLOWED: &str = "HOST or HOST:PORT, for example \"sip.example.com\"";
 
 /// One address to listen on.
@@ -169,9 +170,9 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
         address.parse().map_err(|_| format!("{address:?} is not an address with a port"))?;
     let advertise = match (words.next(), words.next(), words.next()) {
         (None, None, None) => None,
-        (Some("advertise"), Some(host), None) => Some(
-            parse_advertise(host).map_err(|_| format!("{host:?} is not a host"))?.to_owned(),
-        ),
+        (Some("advertise"), Some(host), None) => {
+            Some(parse_advertise(host).map_err(|_| format!("{host:?} is not a host"))?.to_owned())
+        }
         (_, _, _) => return Err(format!("{text:?} has words that are not understood")),
     };
     Ok(Listen { address, advertise })
@@ -231,7 +232,8 @@ mod tests {
     #[test]
     fn everything_can_be_set() {
         let (settings, problems) = read(
-            "[node]\nlisten = [\"udp:127.0.0.1:5070\", \"udp:[::1]:5070 advertise sip.example.com\"]\n\
+            "[node]\nlisten = [\"udp:127.0.0.1:5070\", \
+             \"udp:[::1]:5070 advertise sip.example.com\"]\n\
              advertise = \"192.0.2.9:5099\"\ncores = [1, 0]\ndrain_timeout = \"5s\"\n\
              [udp]\nreceive_buffer = 1000000\nsend_buffer = 500000\nbatch = 8\n\
              [mesh]\ncapacity = 16\n",
@@ -249,11 +251,13 @@ mod tests {
     #[test]
     fn every_mistake_is_reported_with_its_line() {
         let (_, problems) = read(
-            "[node]\nlisten = [\"udp:127.0.0.1:5060\",\n \"udp:localhost:5060\",\n \"tcp:127.0.0.1:1\",\n \
+            "[node]\nlisten = [\"udp:127.0.0.1:5060\",\n \"udp:localhost:5060\",\n \
+             \"tcp:127.0.0.1:1\",\n \
              \"udp:0.0.0.0:5060\",\n \"udp:127.0.0.1:5060\"]\nshards = 0\nadvertise = \"a b\"\n\
              [udp]\nbtach = 4\n[mesh]\ncapacity = \"x\"\n[nodes]\n",
         );
-        let lines: Vec<&str> = problems.lines().filter_map(|line| line.split(": ").next()).collect();
+        let lines: Vec<&str> =
+            problems.lines().filter_map(|line| line.split(": ").next()).collect();
         let expected = ["3", "4", "5", "6", "7", "8", "10", "12", "13"];
         assert_eq!(lines, expected.map(|line| format!("t.toml:{line}")), "{problems}");
         assert!(problems.contains("did you mean \"batch\"?"), "{problems}");
@@ -265,7 +269,8 @@ mod tests {
         for good in ["sip.example.com", "192.0.2.1:5060", "[2001:db8::1]", "[2001:db8::1]:5061"] {
             assert_eq!(parse_advertise(good), Ok(good));
         }
-        for bad in ["", "a b", "host:", "host:0", "host:70000", "2001:db8::1", "[::g]", "h\r\nVia:"] {
+        for bad in ["", "a b", "host:", "host:0", "host:70000", "2001:db8::1", "[::g]", "h\r\nVia:"]
+        {
             assert!(parse_advertise(bad).is_err(), "{bad:?}");
         }
     }

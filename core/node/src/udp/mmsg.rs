@@ -5,21 +5,22 @@
 //! Invariants: pointers are set and used within one call; none is followed after it.
 
 use super::ready::Readiness;
-use super::{DatagramEngine, Received, Sent, sys};
+use super::{DatagramEngine, Received, Sent, Woken, sys};
 use socket2::Socket;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr;
-use strowger_sip::actions::Sends;
+use std::time::Duration;
+use strowger_sip::actions::{Origin, Sends};
 use strowger_sip::transport::{ListenerId, Transport};
 
 /// Room for the largest datagram there is.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
 /// Datagrams handed to the kernel with one system call. As for receiving, more gains little.
 const SEND_BATCH: usize = 64;
-/// How often a full send buffer is waited for within one batch, and how long each time. A guess: two
-/// milliseconds are less than a retransmission costs, and short beside its 500 ms.
+/// How often a full send buffer is waited for within one batch, and how long each time. A guess:
+/// two milliseconds are less than a retransmission costs, and short beside its 500 ms.
 pub(super) const SEND_WAITS_MAX: usize = 2;
 /// See [`SEND_WAITS_MAX`].
 pub(super) const SEND_WAIT_MILLIS: i32 = 1;
@@ -30,6 +31,7 @@ pub(crate) struct Mmsg {
     sockets: Vec<Socket>,
     inbox: Inbox,
     outbox: Outbox,
+    polls: Vec<libc::pollfd>,
 }
 
 impl Mmsg {
@@ -39,6 +41,7 @@ impl Mmsg {
             sockets,
             inbox: Inbox::new(batch.max(1), DATAGRAM_BYTES_MAX),
             outbox: Outbox::new(SEND_BATCH),
+            polls: Vec::new(),
         }
     }
 }
@@ -51,23 +54,46 @@ impl DatagramEngine for Mmsg {
         }
     }
 
-    fn send(&mut self, sends: &Sends) -> Sent {
+    fn send(&mut self, sends: &Sends, mut unsent: impl FnMut(Origin)) -> Sent {
         let mut sent = Sent::default();
-        // One pass per socket: a node has few listeners, and each of them gets its messages in order.
+        // One pass per socket: a node has few listeners, and each of them gets its messages in
+        // order.
         for (index, socket) in self.sockets.iter().enumerate() {
-            let mine = sends.iter().filter(|(flow, _)| {
+            let mine = sends.iter_with_origin().filter(|(_, flow, _)| {
                 usize::from(flow.listener.0) == index && flow.transport == Transport::Udp
             });
-            let messages = mine.map(|(flow, bytes)| (&flow.remote, bytes));
-            self.outbox.send(socket.as_fd(), messages, &mut sent);
+            let messages = mine.map(|(origin, flow, bytes)| (origin, &flow.remote, bytes));
+            self.outbox.send(socket.as_fd(), messages, &mut sent, &mut unsent);
         }
         sent.unroutable = sends.len() - sent.datagrams - sent.failed - sent.blocked;
+        if sent.unroutable > 0 {
+            let (listeners, udp) = (self.sockets.len(), Transport::Udp);
+            sends
+                .iter_with_origin()
+                .filter(|(_, flow, _)| {
+                    usize::from(flow.listener.0) >= listeners || flow.transport != udp
+                })
+                .for_each(|(origin, _, _)| unsent(origin));
+        }
         sent
+    }
+
+    fn nap(
+        &mut self,
+        also: BorrowedFd<'_>,
+        longest: Duration,
+        mut ready: impl FnMut(ListenerId),
+    ) -> Woken {
+        let sockets = self.sockets.iter().map(|socket| socket.as_fd());
+        let woken = sys::wait_readable(sockets.chain([also]), &mut self.polls, longest);
+        let found = self.polls.iter().take(self.sockets.len()).zip(0..);
+        found.filter(|(poll, _)| poll.revents != 0).for_each(|(_, id)| ready(ListenerId(id)));
+        woken
     }
 
     fn readiness(&self, of: ListenerId) -> io::Result<Readiness> {
         let socket = self.sockets.get(usize::from(of.0)).ok_or(io::ErrorKind::NotFound)?;
-        Readiness::of(socket)
+        Readiness::of_udp(socket)
     }
 
     fn kernel_drops(&self) -> u64 {
@@ -86,8 +112,8 @@ struct Inbox {
 
 impl Inbox {
     fn new(batch: usize, datagram_bytes_max: usize) -> Inbox {
-        // An odd number of cache lines between buffers: with a power of two, the first lines of all of
-        // them would compete for the same places in the cache.
+        // An odd number of cache lines between buffers: with a power of two, the first lines of all
+        // of them would compete for the same places in the cache.
         let stride = (datagram_bytes_max.div_ceil(64) | 1) * 64;
         let bytes = vec![0; batch * stride].into_boxed_slice();
         Inbox { bytes, stride, datagram_bytes_max, parts: Parts::new(batch) }
@@ -107,9 +133,9 @@ impl Inbox {
             header.msg_hdr.msg_namelen = sys::STORAGE_LENGTH;
         }
         let headers = self.parts.point(self.parts.pieces.len());
-        // SAFETY: every header was just pointed at its own address and its own piece, and the piece at
-        // its own buffer, with their lengths. All of them are fields of `self`, which is borrowed
-        // exclusively; the kernel writes to them during the call only.
+        // SAFETY: every header was just pointed at its own address and its own piece, and the piece
+        // at its own buffer, with their lengths. All of them are fields of `self`, which is
+        // borrowed exclusively; the kernel writes to them during the call only.
         let answer = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -123,7 +149,8 @@ impl Inbox {
             return match io::Error::last_os_error().raw_os_error() {
                 Some(libc::EAGAIN) => Received::default(),
                 Some(libc::EINTR) => Received { more: true, ..Received::default() },
-                // An error that waited in the socket; taking it clears it, and datagrams may follow.
+                // An error that waited in the socket; taking it clears it, and datagrams may
+                // follow.
                 Some(_) | None => Received { failed: 1, more: true, ..Received::default() },
             };
         };
@@ -149,52 +176,70 @@ impl Inbox {
 #[derive(Debug)]
 struct Outbox {
     parts: Parts,
+    // Of each message of the batch.
+    origins: Box<[Origin]>,
 }
 
 impl Outbox {
     fn new(batch: usize) -> Outbox {
-        Outbox { parts: Parts::new(batch) }
+        let origins = vec![Origin::Nobody; batch].into_boxed_slice();
+        Outbox { parts: Parts::new(batch), origins }
     }
 
     /// Hands every message to the kernel, in batches.
     fn send<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
-        mut messages: impl Iterator<Item = (&'a SocketAddr, &'a [u8])>,
+        mut messages: impl Iterator<Item = (Origin, &'a SocketAddr, &'a [u8])>,
         sent: &mut Sent,
+        unsent: &mut impl FnMut(Origin),
     ) {
         loop {
             let Parts { headers, addresses, pieces } = &mut self.parts;
             let mut filled = 0;
             // The slots come first in `zip`: it must not take a message that has no slot.
-            let slots = headers.iter_mut().zip(addresses).zip(pieces);
-            for (((header, address), piece), (to, bytes)) in slots.zip(&mut messages) {
+            let slots = headers.iter_mut().zip(addresses).zip(pieces).zip(&mut self.origins);
+            for ((((header, address), piece), origin), message) in slots.zip(&mut messages) {
+                let (from, to, bytes) = message;
                 header.msg_hdr.msg_namelen = sys::write_address(to, address);
                 piece.iov_base = bytes.as_ptr().cast_mut().cast();
                 piece.iov_len = bytes.len();
+                *origin = from;
                 filled += 1;
             }
             if filled == 0 {
                 return;
             }
             let headers = self.parts.point(filled);
+            let mut refused = |index: usize| {
+                sent.failed += 1;
+                unsent(self.origins.get(index).copied().unwrap_or(Origin::Nobody));
+            };
             // SAFETY: `point` has just pointed every header at its address and its piece, fields of
             // `self`; the pieces point to bytes that live for 'a, longer than this call.
-            unsafe { send_all(socket, headers, sent) };
+            let (taken, blocked) = unsafe { send_all(socket, headers, &mut refused) };
+            sent.datagrams += taken;
+            sent.blocked += blocked;
         }
     }
 }
 
-/// Hands headers to the kernel; a message that it refuses costs the others nothing.
+/// Hands headers to the kernel; a message that it refuses costs the others nothing, `refused` gets
+/// its index. Returns how many were taken, and how many dropped because the send buffer stayed
+/// full.
 ///
 /// # Safety
 /// Every header points to a live address and a live piece, and the piece to live bytes, with their
 /// lengths.
-unsafe fn send_all(socket: BorrowedFd<'_>, headers: &mut [libc::mmsghdr], sent: &mut Sent) {
-    let (mut rest, mut waits) = (headers, 0);
-    while !rest.is_empty() {
-        // SAFETY: the caller vouches for the headers. The kernel reads what they point to during the
-        // call, and writes nothing but `msg_len`.
+unsafe fn send_all(
+    socket: BorrowedFd<'_>,
+    headers: &mut [libc::mmsghdr],
+    refused: &mut impl FnMut(usize),
+) -> (usize, usize) {
+    let (mut done, mut taken, mut waits) = (0, 0, 0);
+    while let Some(rest) = headers.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        // SAFETY: the caller vouches for the headers. The kernel reads what they point to during
+        // the call, and writes nothing but `msg_len`.
         let answer = unsafe {
             libc::sendmmsg(
                 socket.as_raw_fd(),
@@ -203,35 +248,31 @@ unsafe fn send_all(socket: BorrowedFd<'_>, headers: &mut [libc::mmsghdr], sent: 
                 (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
             )
         };
-        let done = match usize::try_from(answer) {
-            Ok(taken) => {
-                sent.datagrams += taken;
-                taken
+        if let Ok(count) = usize::try_from(answer) {
+            taken += count;
+            done += count;
+            continue;
+        }
+        match io::Error::last_os_error().raw_os_error() {
+            Some(libc::EINTR) => {}
+            Some(libc::EAGAIN | libc::ENOBUFS) if waits < SEND_WAITS_MAX => {
+                waits += 1;
+                sys::wait_writable(socket, SEND_WAIT_MILLIS);
             }
-            Err(_) => match io::Error::last_os_error().raw_os_error() {
-                Some(libc::EINTR) => 0,
-                Some(libc::EAGAIN | libc::ENOBUFS) if waits < SEND_WAITS_MAX => {
-                    waits += 1;
-                    sys::wait_writable(socket, SEND_WAIT_MILLIS);
-                    0
-                }
-                Some(libc::EAGAIN | libc::ENOBUFS) => {
-                    sent.blocked += rest.len();
-                    return;
-                }
-                // The error is that of the first message of the rest.
-                Some(_) | None => {
-                    sent.failed += 1;
-                    1
-                }
-            },
-        };
-        rest = rest.get_mut(done..).unwrap_or(&mut []);
+            Some(libc::EAGAIN | libc::ENOBUFS) => return (taken, rest.len()),
+            // The error is that of the first message of the rest.
+            Some(_) | None => {
+                refused(done);
+                done += 1;
+            }
+        }
     }
+    (taken, 0)
 }
 
-/// The arrays that recvmmsg and sendmmsg work with. They are made once; their pointers are set anew for
-/// every call (measured: below 2 % of it), so that nothing points anywhere between calls.
+/// The arrays that recvmmsg and sendmmsg work with. They are made once; their pointers are set anew
+/// for every call, a few stores beside a system call, so that nothing points anywhere between
+/// calls.
 #[derive(Debug)]
 struct Parts {
     headers: Box<[libc::mmsghdr]>,
@@ -241,10 +282,11 @@ struct Parts {
 
 impl Parts {
     fn new(batch: usize) -> Parts {
-        // SAFETY: mmsghdr is integers and pointers; all zero is a value of it (no address, no data).
+        // SAFETY: mmsghdr is integers and pointers; all zero is a value of it (no address, no
+        // data).
         let header: libc::mmsghdr = unsafe { std::mem::zeroed() };
         let piece = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
-                Parts {
+        Parts {
             headers: vec![header; batch].into_boxed_slice(),
             addresses: vec![sys::no_address(); batch].into_boxed_slice(),
             pieces: vec![piece; batch].into_boxed_slice(),
@@ -268,7 +310,7 @@ mod tests {
     use super::*;
     use crate::udp::{UdpSettings, socket};
     use std::net::UdpSocket;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
     use strowger_sip::transport::Flow;
 
     const LISTENER: ListenerId = ListenerId(0);
@@ -317,7 +359,7 @@ mod tests {
             let expected: Vec<_> = (0..10u8).map(|n| (peer_address, vec![n; 3])).collect();
             assert_eq!(list, expected);
             let back: Vec<_> = list.iter().map(|(to, bytes)| (*to, bytes.as_slice())).collect();
-            assert_eq!(engine.send(&sends(&back)).datagrams, 10);
+            assert_eq!(engine.send(&sends(&back), |_| ()).datagrams, 10);
             let mut buffer = [0; 9];
             for n in 0..10u8 {
                 let (length, from) = peer.recv_from(&mut buffer).expect("received");
@@ -357,8 +399,15 @@ mod tests {
         let (too_long, wrong_family) = (vec![0; 70_000], "[::1]:9".parse().expect("an address"));
         let list: [(SocketAddr, &[u8]); 5] =
             [(to, b"1"), (to, &too_long), (to, b"2"), (wrong_family, b"x"), (to, b"3")];
-        let sent = engine.send(&sends(&list));
+        let mut batch = Sends::default();
+        for ((to, bytes), id) in list.iter().zip(0..) {
+            let flow = Flow::udp(LISTENER, *to);
+            batch.send_from(Origin::Client(id), flow, |out| out.extend_from_slice(bytes));
+        }
+        let mut unsent = Vec::new();
+        let sent = engine.send(&batch, |origin| unsent.push(origin));
         assert_eq!((sent.datagrams, sent.failed, sent.blocked), (3, 2, 0));
+        assert_eq!(unsent, [Origin::Client(1), Origin::Client(3)]);
         for expected in [b"1", b"2", b"3"] {
             let mut buffer = [0; 1];
             peer.recv(&mut buffer).expect("received");
@@ -372,7 +421,9 @@ mod tests {
         let (peer, to) = peer("127.0.0.1");
         let closed = UdpSocket::bind("127.0.0.1:0").expect("bound").local_addr().expect("address");
         for _ in 0..3 {
-            engine.send(&sends(&[(closed, b"x"), (to, b"y"), (closed, b"x"), (to, b"y")]));
+            let list: [(SocketAddr, &[u8]); 4] =
+                [(closed, b"x"), (to, b"y"), (closed, b"x"), (to, b"y")];
+            engine.send(&sends(&list), |_| ());
         }
         let mut buffer = [0; 1];
         for _ in 0..6 {
@@ -385,15 +436,19 @@ mod tests {
         let (mut engine, _) = engine("127.0.0.1", 4);
         let (_peer, to) = peer("127.0.0.1");
         let list: Vec<(SocketAddr, &[u8])> = vec![(to, b"x"); SEND_BATCH * 2 + 5];
-        assert_eq!(engine.send(&sends(&list)).datagrams, SEND_BATCH * 2 + 5);
+        assert_eq!(engine.send(&sends(&list), |_| ()).datagrams, SEND_BATCH * 2 + 5);
     }
 
     #[test]
     fn an_unknown_listener_is_counted() {
         let (mut engine, to) = engine("127.0.0.1", 4);
         let mut sends = Sends::default();
-        sends.send(Flow::udp(ListenerId(9), to), b"x");
-        assert_eq!(engine.send(&sends), Sent { unroutable: 1, ..Sent::default() });
+        let flow = Flow::udp(ListenerId(9), to);
+        sends.send_from(Origin::Client(7), flow, |out| out.extend_from_slice(b"x"));
+        let mut unsent = Vec::new();
+        let sent = engine.send(&sends, |origin| unsent.push(origin));
+        assert_eq!(sent, Sent { unroutable: 1, ..Sent::default() });
+        assert_eq!(unsent, [Origin::Client(7)]);
     }
 
     #[test]

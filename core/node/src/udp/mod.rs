@@ -13,7 +13,9 @@ mod sys;
 
 use std::io;
 use std::net::SocketAddr;
-use strowger_sip::actions::Sends;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+use strowger_sip::actions::{Origin, Sends};
 use strowger_sip::transport::ListenerId;
 
 /// What `[udp]` says.
@@ -61,13 +63,33 @@ pub(crate) struct Sent {
     pub(crate) unroutable: usize,
 }
 
+/// How a nap ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// Something came, or a signal did.
+    Early,
+    /// The time is over.
+    InTime,
+}
+
 /// The datagram sockets of one shard, one per listener.
 pub(crate) trait DatagramEngine {
     /// Receives one batch from one socket without waiting, lending each datagram to `each`.
     fn receive(&mut self, from: ListenerId, each: impl FnMut(SocketAddr, &[u8])) -> Received;
 
-    /// Sends every message from where it lies, each through the socket of its listener.
-    fn send(&mut self, sends: &Sends) -> Sent;
+    /// Sends every message from where it lies, each through the socket of its listener. `unsent`
+    /// learns who wanted to know about a message that was refused; one dropped for want of room is
+    /// not refused, but lost like one in the network.
+    fn send(&mut self, sends: &Sends, unsent: impl FnMut(Origin)) -> Sent;
+
+    /// Blocks the thread until a socket, or `also`, has something to receive, or the time is over.
+    /// Calls `ready` for each socket that has.
+    fn nap(
+        &mut self,
+        also: BorrowedFd<'_>,
+        longest: Duration,
+        ready: impl FnMut(ListenerId),
+    ) -> Woken;
 
     /// What to await before `receive` finds something again.
     fn readiness(&self, of: ListenerId) -> io::Result<ready::Readiness>;

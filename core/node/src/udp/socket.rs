@@ -10,6 +10,12 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// How long an address may stay in use before that is an error. A guess, well above what was seen.
+const BIND_PATIENCE: Duration = Duration::from_secs(1);
+/// How often to try within that time.
+const BIND_PAUSE: Duration = Duration::from_millis(20);
 
 /// The sockets of one listener.
 #[derive(Debug)]
@@ -65,7 +71,7 @@ pub(crate) fn bind_group(
     // The first socket is bound alone and shares its port only afterwards. So another process on
     // that port is an error, even one that allows sharing; and port 0 finds a port nobody uses.
     let first = open(address).map_err(failed)?;
-    first.bind(&address.into()).map_err(failed)?;
+    bind_patiently(&first, address).map_err(failed)?;
     first.set_reuse_port(true).map_err(failed)?;
     let bound = first.local_addr().map_err(failed)?.as_socket().unwrap_or(address);
     let mut sockets = vec![first];
@@ -80,6 +86,20 @@ pub(crate) fn bind_group(
     }
     let notices = sockets.first().map_or_else(Vec::new, |socket| notices(bound, socket, settings));
     Ok(Group { bound, sockets, notices })
+}
+
+/// Binds, giving the sockets of a process that has just ended time to go: the kernel closes what is
+/// in use by a ring of io_uring only after the process is gone.
+fn bind_patiently(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    let until = Instant::now() + BIND_PATIENCE;
+    loop {
+        match socket.bind(&address.into()) {
+            Err(cause) if cause.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                std::thread::sleep(BIND_PAUSE);
+            }
+            bound => return bound,
+        }
+    }
 }
 
 /// The socket stays in blocking mode, for `Readiness`; every call passes MSG_DONTWAIT instead.

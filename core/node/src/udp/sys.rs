@@ -2,10 +2,13 @@
 //!
 //! For: `sockaddr_storage` to and from [`SocketAddr`], and the options that socket2 does not know.
 
+use super::Woken;
 use std::io;
 use std::mem::{size_of, size_of_val};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+use std::time::Duration;
 
 /// Length of a `sockaddr_storage` as the kernel counts it.
 pub(super) const STORAGE_LENGTH: libc::socklen_t =
@@ -95,8 +98,8 @@ pub(super) fn force_buffer(
 const MEMINFO_NUMBERS: usize = 9;
 const MEMINFO_DROPS: usize = 8;
 
-/// Datagrams that this socket dropped since it was made. SO_MEMINFO is asked when somebody wants to know;
-/// SO_RXQ_OVFL would say the same with a control message on every datagram.
+/// Datagrams that this socket dropped since it was made. SO_MEMINFO is asked when somebody wants to
+/// know; SO_RXQ_OVFL would say the same with a control message on every datagram.
 pub(super) fn drops(socket: BorrowedFd<'_>) -> u32 {
     let mut numbers = [0u32; MEMINFO_NUMBERS];
     let mut length = size_of_val(&numbers) as libc::socklen_t;
@@ -111,6 +114,31 @@ pub(super) fn drops(socket: BorrowedFd<'_>) -> u32 {
         )
     };
     if answer == 0 { numbers[MEMINFO_DROPS] } else { 0 }
+}
+
+/// Waits until one of the sockets has something to receive, or the time is over.
+pub(super) fn wait_readable<'f>(
+    sockets: impl Iterator<Item = BorrowedFd<'f>>,
+    polls: &mut Vec<libc::pollfd>,
+    span: Duration,
+) -> Woken {
+    polls.clear();
+    polls.extend(sockets.map(|socket| libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    }));
+    let span = libc::timespec {
+        tv_sec: libc::time_t::try_from(span.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(span.subsec_nanos().cast_signed()),
+    };
+    // SAFETY: the pointer and the count are those of a live vector; the span lives through the
+    // call; no mask of signals is given.
+    let ready = unsafe {
+        libc::ppoll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, &raw const span, ptr::null())
+    };
+    // Interrupted counts as early: the caller looks.
+    if ready == 0 { Woken::InTime } else { Woken::Early }
 }
 
 /// Waits until a full send buffer has room again, or the time is over.

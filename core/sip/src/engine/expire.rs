@@ -186,8 +186,10 @@ fn lifetime<L: ModuleList>(state: &mut State<L>, id: ContextId) {
         state.core.woken.push_back(Wake::Stop(task));
     }
     state.cancel_pending(id, Why::Status(StatusCode::REQUEST_TIMEOUT));
-    let Some(context) = state.core.contexts.get(id) else { return };
+    let Some(context) = state.core.contexts.get_mut(id) else { return };
     if context.final_sent || context.server.is_none() {
+        // An ACK that still waits for an address waits in vain.
+        context.final_sent = true;
         state.finish(id);
     } else {
         state.answer_in_time(id, super::receive::LIFETIME_STATUS);
@@ -258,7 +260,10 @@ impl<L: ModuleList> State<L> {
                 | BranchState::Failed(_)
                 | BranchState::Superseded => true,
             });
-            pending && context.server.is_none_or(|server| core.servers.contains(server))
+            // Whatever happens to it, its lifetime ends it.
+            let bounded = context.lifetime.is_some();
+            let served = context.server.is_none_or(|server| core.servers.contains(server));
+            pending && bounded && served
         });
         servers && contexts && core.servers.len() == core.server_index.len()
     }

@@ -85,6 +85,8 @@ pub struct Settings {
     pub max_inv_lifetime: Duration,
     /// The same for other requests (`max_noninv_lifetime`).
     pub max_noninv_lifetime: Duration,
+    /// Whether a 503 from downstream goes upstream as 500 (`remap_503_500`, RFC 3261 §16.7 step 6).
+    pub remap_503_500: bool,
     /// Unix time at [`Instant::START`], for what is stored or told to others as a date.
     pub unix_start: Duration,
     /// What a caller is told to wait when the node drains, in seconds.
@@ -102,6 +104,7 @@ impl Default for Settings {
             transactions_max: 1 << 20,
             max_inv_lifetime: secs(180),
             max_noninv_lifetime: secs(32),
+            remap_503_500: true,
             unix_start: Duration::ZERO,
             drain_retry_after_seconds: 10,
         }

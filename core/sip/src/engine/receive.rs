@@ -182,7 +182,9 @@ fn cancelled<L: ModuleList>(
         state.reply_stateless(incoming, &Reply::unavailable(RETRY_AFTER_SECONDS));
         return;
     };
-    let context = state.core.servers.get(invite).and_then(|slot| slot.context);
+    let invited = state.core.servers.get(invite);
+    let (context, tag) =
+        (invited.and_then(|slot| slot.context), invited.map(|slot| (invite, slot.tag)));
     let Some(opened) = state.core.open_context(Rc::clone(incoming), Some(server), (None, 0)) else {
         state.free_server(server);
         state.reply_stateless(incoming, &Reply::unavailable(RETRY_AFTER_SECONDS));
@@ -190,6 +192,7 @@ fn cancelled<L: ModuleList>(
     };
     if let Some(slot) = state.core.servers.get_mut(server) {
         slot.context = Some(opened);
+        slot.tag_of = tag;
         state.reply(server, &Reply::new(200));
     }
     if let Some(context) = context {
@@ -264,6 +267,7 @@ fn open_server<L: ModuleList>(
         timer: None,
         context: None,
         tag: state.core.entropy.next_u64(),
+        tag_of: None,
         attached: Default::default(),
     };
     let server = state.core.servers.insert(slot).ok()?;

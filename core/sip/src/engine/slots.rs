@@ -69,6 +69,8 @@ pub(crate) struct ServerSlot<A> {
     pub(crate) context: Option<ContextId>,
     /// The To tag of responses made here.
     pub(crate) tag: u64,
+    /// For a CANCEL, the transaction whose tag its answer carries (RFC 3261 §9.2).
+    pub(crate) tag_of: Option<(ServerId, u64)>,
     pub(crate) attached: A,
 }
 

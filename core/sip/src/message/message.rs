@@ -216,6 +216,11 @@ impl<'a> Message<'a> {
         NameAddrs { message: self, name, entry: 0, list: List::new(b""), base: 0 }
     }
 
+    /// A header that may stand once and stands twice; which one counts is anybody's guess.
+    pub fn duplicate(self) -> Option<HeaderName> {
+        self.head.duplicate()
+    }
+
     /// The tag of From, if From can be read and has one.
     pub fn from_tag(self) -> Option<&'a [u8]> {
         self.from().ok()?.tag()

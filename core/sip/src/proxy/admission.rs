@@ -6,7 +6,7 @@
 
 use super::branch::{Branch, Digest};
 use super::identity::Identity;
-use crate::message::{Message, Method, ParseError, Scheme, StatusCode, Uri};
+use crate::message::{Message, Method, ParseCause, ParseError, Scheme, StatusCode, Uri};
 use std::fmt;
 
 /// Where Max-Forwards starts when the header is missing (§16.6 step 3).
@@ -97,6 +97,10 @@ pub(crate) fn admit(
 }
 
 fn check_mandatory<'a>(message: &Message<'a>) -> Result<Method<'a>, Rejection> {
+    if let Some(header) = message.duplicate() {
+        let cause = ParseCause::Duplicate;
+        return Err(Rejection::Malformed(ParseError { header, offset: 0, cause }));
+    }
     message.top_via().map_err(Rejection::Malformed)?;
     message.from().map_err(Rejection::Malformed)?;
     message.to().map_err(Rejection::Malformed)?;

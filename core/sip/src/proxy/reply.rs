@@ -91,7 +91,8 @@ impl<L: ModuleList> State<L> {
         let mut tag: SmallVec<[u8; 32]> = SmallVec::new();
         let mut text = std::mem::take(&mut core.scratch.via);
         text.clear();
-        write_tag(server, slot.tag, &mut text);
+        let (of, own) = slot.tag_of.unwrap_or((server, slot.tag));
+        write_tag(of, own, &mut text);
         tag.extend_from_slice(&text);
         core.scratch.via = text;
         let (status, flow) = (reply.status(), slot.reply_flow);

@@ -56,6 +56,10 @@ fn dispatch<L: ModuleList>(state: &mut State<L>, flow: Flow, message: Message<'_
         state.core.metrics.malformed_dropped += 1;
         return;
     };
+    if !is_whole(message) {
+        state.core.metrics.malformed_dropped += 1;
+        return;
+    }
     if !state.core.identity.is_our_sent_by(&via.host, via.port) {
         state.core.metrics.via_mismatch_dropped += 1;
         return;
@@ -70,6 +74,14 @@ fn dispatch<L: ModuleList>(state: &mut State<L>, flow: Flow, message: Message<'_
         Some(Branch::Stateless { digest, .. }) => relay_stateless(state, digest, message),
         None => state.core.metrics.unmatched_responses_dropped += 1,
     }
+}
+
+/// Whether it has what every message has (§8.2.6.2): what is relayed must be worth relaying.
+fn is_whole(message: Message<'_>) -> bool {
+    message.from().is_ok()
+        && message.to().is_ok()
+        && message.call_id().is_ok()
+        && message.duplicate().is_none()
 }
 
 /// §17.1.3: the branch names the transaction; a response to CANCEL names that of its INVITE.
@@ -94,6 +106,15 @@ fn in_transaction<L: ModuleList>(
     message: Message<'_>,
     status: StatusCode,
 ) {
+    let relayed = matches!(
+        state.core.clients.get(client),
+        Some(slot) if matches!(slot.owner, Owner::Branch { .. })
+    );
+    // §16.7 step 3: without another Via it was meant for this node, and nobody waits for it here.
+    if relayed && !matches!(message.vias().nth(1), Some(Ok(_))) {
+        state.core.metrics.via_mismatch_dropped += 1;
+        return;
+    }
     let Some((news, owner)) = step(&mut state.core, client, message, status) else { return };
     match owner {
         Owner::Cancel => {}
@@ -240,7 +261,7 @@ fn failed<L: ModuleList>(
     }
     let Some(context) = state.core.contexts.get_mut(branch.context) else { return };
     let alone = context.branches.len() == 1 && matches!(context.watch, Watch::Nobody);
-    if alone && !context.cancelled && is_passed_as_is(status) {
+    if alone && !context.cancelled && is_passed_as_is(status, state.core.settings.remap_503_500) {
         if let Some(own) = context.branches.first_mut() {
             own.state = BranchState::Failed(status);
         }
@@ -261,8 +282,8 @@ fn failed<L: ModuleList>(
 }
 
 /// 503 is about this hop, not about the caller's request (§16.7 step 6): it becomes 500.
-fn is_passed_as_is(status: StatusCode) -> bool {
-    status != StatusCode::SERVICE_UNAVAILABLE
+fn is_passed_as_is(status: StatusCode, remap: bool) -> bool {
+    !remap || status != StatusCode::SERVICE_UNAVAILABLE
 }
 
 /// A branch ended without a response: timers B, F, C, or the transport.
@@ -323,7 +344,7 @@ fn send_best<L: ModuleList>(
     let Some(context) = state.core.contexts.get_mut(id) else { return };
     let Some(server) = context.server else { return };
     match response {
-        Some(response) if is_passed_as_is(status) => {
+        Some(response) if is_passed_as_is(status, state.core.settings.remap_503_500) => {
             context.final_sent = true;
             state.pass_upstream(server, response.message(), status, true);
             drop(response);

@@ -5,7 +5,7 @@
 //! Not here: recording a relay's targets (`request.rs`), carrying it out (`proxy/`).
 
 use crate::engine::incoming::Incoming;
-use crate::message::{Message, StatusCode};
+use crate::message::{EditError, Message, StatusCode};
 use std::rc::Rc;
 
 /// The end of a routing.
@@ -129,6 +129,13 @@ impl Reply {
 
 fn one_line(text: &str) -> String {
     text.chars().filter(|c| !matches!(c, '\r' | '\n' | '\0')).collect()
+}
+
+impl From<EditError> for Reply {
+    /// An edit that was refused is a fault of the routing: 500.
+    fn from(_: EditError) -> Reply {
+        Reply::server_error()
+    }
 }
 
 /// How an awaited relay ended.

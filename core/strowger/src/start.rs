@@ -1,0 +1,168 @@
+//! From a command line to a running node, or to a list of everything that is wrong.
+//!
+//! For: reading every section once before a socket is bound, then once more on each shard.
+//! Not here: what the sections hold (their readers), running (`strowger_node`).
+//! Invariants: a bad configuration binds nothing and ends with status 78.
+
+use crate::arguments::{Action, Arguments};
+use crate::tm;
+use std::process::ExitCode;
+use strowger_node::control::{self, say};
+use strowger_node::node::{Node, Seat};
+use strowger_node::{config, settings::NodeSettings};
+use strowger_sip::engine::{Engine, Settings, Setup};
+use strowger_sip::routing::Routing;
+use strowger_sip::settings::{Configuration, Problems, Section};
+use strowger_sip::transport::{Listeners, Transport};
+
+/// Exit status for a bad configuration (sysexits.h, EX_CONFIG).
+pub const EXIT_CONFIGURATION: u8 = 78;
+/// Exit status for what the system refuses: an address, a ring (sysexits.h, EX_OSERR).
+pub const EXIT_SYSTEM: u8 = 71;
+/// Exit status for a fault of our own (sysexits.h, EX_SOFTWARE).
+const EXIT_SOFTWARE: u8 = 70;
+
+/// Runs a routing as the command line says: the whole of a binary's `main`.
+///
+/// `from_config` makes the routing from `[routing]`. It is called once to find mistakes, and once
+/// on each shard, for every shard has a routing of its own.
+pub fn main<R, F>(from_config: F) -> ExitCode
+where
+    R: Routing,
+    R::Modules: Default,
+    F: Fn(&mut Section<'_>) -> R + Send + Sync + 'static,
+{
+    start(&Arguments::from_command_line(), from_config)
+}
+
+/// The same, for a binary with arguments of its own.
+pub fn start<R, F>(arguments: &Arguments, from_config: F) -> ExitCode
+where
+    R: Routing,
+    R::Modules: Default,
+    F: Fn(&mut Section<'_>) -> R + Send + Sync + 'static,
+{
+    let (mut configuration, mut problems) = match &arguments.file {
+        Some(path) => config::read_file(path),
+        None => (Configuration::empty("configuration"), Problems::new("configuration")),
+    };
+    arguments.apply(&mut configuration);
+    let (read, found) = configuration.read(|root| Read::all(root, &from_config));
+    found.sorted().into_iter().for_each(|problem| problems.add(problem.clone()));
+    if !problems.is_empty() {
+        eprint!("{problems}");
+        return ExitCode::from(EXIT_CONFIGURATION);
+    }
+    match arguments.action.unwrap_or(Action::Run) {
+        Action::Check => {
+            say(&format!("{}: good", configuration.source));
+            ExitCode::SUCCESS
+        }
+        Action::Run => {
+            let is_default = arguments.file.is_none() && !arguments.says_where_to_listen();
+            run(configuration, read, is_default, from_config)
+        }
+    }
+}
+
+/// What all sections say, but for the routing, which each shard reads for itself.
+struct Read {
+    node: NodeSettings,
+    engine: Settings,
+}
+
+impl Read {
+    fn all<R>(root: &mut Section<'_>, from_config: &impl Fn(&mut Section<'_>) -> R) -> Read {
+        let node = NodeSettings::read(root);
+        let mut engine = tm::read(&mut root.section("tm"));
+        let mut routing = root.section("routing");
+        engine.aliases = read_domains(&mut routing);
+        drop(from_config(&mut routing));
+        drop(routing);
+        Read { node, engine }
+    }
+}
+
+/// `domains`: hosts by which this node is known beside its own addresses.
+fn read_domains(section: &mut Section<'_>) -> Vec<String> {
+    let mut domains = Vec::new();
+    for text in section.strings("domains").unwrap_or_default() {
+        let is_host =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ':' | '[' | ']');
+        if text.value.is_empty() || !text.value.chars().all(is_host) {
+            let allowed = "HOST or HOST:PORT, for example \"example.com\"";
+            let what = format!("{:?} is not a domain", text.value);
+            section.problem_at(text.place, "domains", what, allowed);
+            continue;
+        }
+        domains.push(text.value);
+    }
+    domains
+}
+
+fn run<R, F>(configuration: Configuration, read: Read, is_default: bool, from_config: F) -> ExitCode
+where
+    R: Routing,
+    R::Modules: Default,
+    F: Fn(&mut Section<'_>) -> R + Send + Sync + 'static,
+{
+    control::die_on_panic();
+    let Read { node, engine } = read;
+    let (drain_timeout, shards) = (node.drain_timeout, node.shards);
+    let refuse = |cause: String| {
+        eprintln!("strowger: {cause}");
+        ExitCode::from(EXIT_SYSTEM)
+    };
+    // Before anything else runs, so that no signal is missed.
+    let orders = match control::orders_from_signals() {
+        Ok(orders) => orders,
+        Err(cause) => return refuse(format!("cannot receive signals: {cause}")),
+    };
+    let node = match Node::bind(node) {
+        Ok(node) => node,
+        Err(cause) => return refuse(cause.to_string()),
+    };
+    node.notices().iter().for_each(|notice| say(&format!("note: {notice}")));
+    let listeners = node.listeners().clone();
+    let make = move |seat: Seat| {
+        let (routing, _) = configuration.read(|root| from_config(&mut root.section("routing")));
+        let Seat { shard, map, listeners, seed } = seat;
+        let (settings, modules) = (engine.clone(), R::Modules::default());
+        Engine::new(Setup { shard, map, listeners, seed, settings, routing, modules })
+    };
+    let running = match node.start(make) {
+        Ok(running) => running,
+        Err(cause) => return refuse(cause.to_string()),
+    };
+    welcome(&listeners, shards, is_default);
+    match control::supervise(running, &orders, drain_timeout) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(unanswered) => {
+            eprintln!("strowger: {unanswered}; not waiting for the others");
+            ExitCode::from(EXIT_SOFTWARE)
+        }
+    }
+}
+
+fn welcome(listeners: &Listeners, shards: u16, is_default: bool) {
+    for (_, listener) in listeners.iter() {
+        say(&format!("listening on {}:{}", listener.transport, listener.bound));
+    }
+    let Some((_, first)) = listeners.iter().next().filter(|_| is_default) else {
+        return say(&format!("ready, shards: {shards}"));
+    };
+    let transport = match first.transport {
+        Transport::Udp => String::new(),
+        other @ (Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss) => {
+            format!(";transport={other}")
+        }
+    };
+    say(&format!(
+        "ready, shards: {shards}; reach it from this machine as sip:{}{transport}",
+        first.bound
+    ));
+    say(
+        "open it up with --listen udp:ADDRESS:5060 (your interface's address), or with a file: -f \
+         strowger.toml",
+    );
+}

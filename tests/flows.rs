@@ -1,0 +1,69 @@
+//! Runs every script of `tests/flows/`, each as a test case of its own.
+//!
+//! For: `cargo test -p strowger-tests --test flows`, or some of them by a part of their names.
+//! Not here: the language (`tests/flows/README.md`), its interpreter (`core/sip/src/rig/flow/`).
+//! Invariants: a flow says at its top what it covers; one that is named after an acceptance example
+//! of the specification (`25-03-...`) cites that example.
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use strowger_sip::rig::flow;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let trials = scripts().into_iter().map(|path| {
+        let name = name(&path);
+        Trial::test(name, move || run(&path))
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn scripts() -> Vec<PathBuf> {
+    let folder = folder("flows");
+    let entries = std::fs::read_dir(&folder).expect("the folder tests/flows");
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("an entry of tests/flows").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "flow"))
+        .collect();
+    assert!(!paths.is_empty(), "no flows in {}", folder.display());
+    paths.sort();
+    paths
+}
+
+fn name(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn run(path: &Path) -> Result<(), Failed> {
+    let text = std::fs::read_to_string(path)?;
+    let shown = format!("tests/flows/{}.flow", name(path));
+    covers(&name(path), &text)?;
+    let files = |file: &str| std::fs::read(folder("messages").join(file)).ok();
+    flow::run(&shown, &text, &files, &flow::plain)?;
+    Ok(())
+}
+
+/// What a flow covers stands in the comment at its top.
+fn covers(name: &str, text: &str) -> Result<(), Failed> {
+    let top: Vec<&str> = text.lines().take_while(|line| line.starts_with('#')).collect();
+    let top = top.join("\n");
+    if !top.contains("RFC ") && !top.contains("base.md §") {
+        return Err("the comment at the top names no section of an RFC or of base.md".into());
+    }
+    if let Some(rest) = name.strip_prefix("25-") {
+        let number = rest.split('-').next().unwrap_or_default().trim_start_matches('0');
+        let cited = format!("base.md §25.{number}");
+        let whole = |place: usize| {
+            !top[place + cited.len()..].starts_with(|next: char| next.is_ascii_digit())
+        };
+        if !top.match_indices(&cited).any(|(place, _)| whole(place)) {
+            return Err(format!("the comment at the top does not cite {cited}").into());
+        }
+    }
+    Ok(())
+}

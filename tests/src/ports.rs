@@ -1,0 +1,35 @@
+//! Free UDP ports on loopback.
+//!
+//! For: peers whose port must be known before they start (SIPp, a next hop).
+//! Invariants: one test process never hands out the same port twice.
+
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::{Mutex, PoisonError};
+
+/// A UDP port of 127.0.0.1 on which nothing listens.
+///
+/// The kernel's choice is random, so another process is unlikely to take the port in between.
+///
+/// # Panics
+/// When the machine has no free port left.
+#[must_use]
+pub fn free() -> u16 {
+    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let given = given.get_or_insert_default();
+    for _ in 0..1000 {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free UDP port");
+        let port = socket.local_addr().expect("a bound socket has an address").port();
+        if given.insert(port) {
+            return port;
+        }
+    }
+    panic!("1000 attempts found no new free UDP port");
+}
+
+/// Whether somebody already listens on this UDP port of any local address.
+#[must_use]
+pub fn is_taken(port: u16) -> bool {
+    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_err()
+}
