@@ -7,6 +7,7 @@
 
 use crate::adversary::Knowledge;
 use crate::mail::{Mail, Reading, word};
+use crate::node;
 use crate::record::{Downstream, Upstream};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -115,7 +116,13 @@ impl Judge {
     /// The node is about to take a message.
     pub(crate) fn arrives(&mut self, now: Instant, from: SocketAddr, mail: &Mail) {
         let Some(read) = mail.read.as_ref().filter(|_| !mail.hostile) else { return };
-        if self.knowledge == Knowledge::OnPath {
+        let is_followed = match self.knowledge {
+            Knowledge::Absent => true,
+            // What the node sends to itself, the adversary has led round in a circle.
+            Knowledge::Blind => from != node::address(),
+            Knowledge::OnPath => false,
+        };
+        if !is_followed {
             return;
         }
         match read.status {

@@ -139,6 +139,7 @@ fn find<L: ModuleList>(
     let places = match core.resolver.look(&question, core.now) {
         Known::Places(places) => places,
         Known::Nothing => return Err(Unreachable::Unresolved.status()),
+        Known::Failed => return Err(Unreachable::Unanswered.status()),
         Known::Unasked => return Ok(Found::Unasked(question)),
     };
     let identity = Rc::clone(&core.identity);

@@ -63,7 +63,8 @@ pub struct Place {
 /// How a look-up ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution {
-    /// The places, and how long they may be remembered.
+    /// The places, and how long they may be remembered. None at all when the name cannot be reached
+    /// from this node, whatever its addresses.
     Found(Vec<Place>, Duration),
     /// The name has no address.
     Unknown,
@@ -72,16 +73,20 @@ pub enum Resolution {
 }
 
 /// What the shard knows of a name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Known {
+    /// Where it can be reached; an empty list when not from here.
     Places(Rc<[Place]>),
+    /// It has no address.
     Nothing,
+    /// Whoever could know did not answer.
+    Failed,
     /// Somebody has to ask, and wait.
     Unasked,
 }
 
 struct Entry {
-    places: Option<Rc<[Place]>>,
+    known: Known,
     until: Instant,
 }
 
@@ -98,11 +103,8 @@ impl<W> Resolver<W> {
 
     /// What is known of a name.
     pub(crate) fn look(&self, question: &Question, now: Instant) -> Known {
-        match self.known.get(question).filter(|entry| entry.until > now) {
-            Some(Entry { places: Some(places), .. }) => Known::Places(Rc::clone(places)),
-            Some(Entry { places: None, .. }) => Known::Nothing,
-            None => Known::Unasked,
-        }
+        let entry = self.known.get(question).filter(|entry| entry.until > now);
+        entry.map_or(Known::Unasked, |entry| entry.known.clone())
     }
 
     /// Lets somebody wait. `Ok(true)` when the question must be asked, `Err` when too many wait.
@@ -129,15 +131,17 @@ impl<W> Resolver<W> {
         now: Instant,
     ) -> SmallVec<[W; 2]> {
         let waiters = self.waiting.remove(&question).unwrap_or_default();
-        let (places, ttl) = match resolution {
-            Resolution::Found(places, ttl) => (Some(Rc::from(places)), ttl.clamp(TTL_MIN, TTL_MAX)),
-            Resolution::Unknown => (None, TTL_NEGATIVE),
-            Resolution::Failed => (None, TTL_FAILURE),
+        let (known, ttl) = match resolution {
+            Resolution::Found(places, ttl) => {
+                (Known::Places(Rc::from(places)), ttl.clamp(TTL_MIN, TTL_MAX))
+            }
+            Resolution::Unknown => (Known::Nothing, TTL_NEGATIVE),
+            Resolution::Failed => (Known::Failed, TTL_FAILURE),
         };
         if self.known.len() >= RESOLVER_NAMES_MAX {
             self.known.clear();
         }
-        self.known.insert(question, Entry { places, until: now + ttl });
+        self.known.insert(question, Entry { known, until: now + ttl });
         waiters
     }
 
@@ -210,6 +214,15 @@ mod tests {
         assert!(matches!(resolver.look(&name, Instant::START + secs(59)), Known::Nothing));
         resolver.forget();
         assert!(matches!(resolver.look(&name, Instant::START), Known::Unasked));
+    }
+
+    #[test]
+    fn a_failure_is_not_an_answer_and_soon_forgotten() {
+        let mut resolver = Resolver::<u8>::new((1, 2));
+        let name = question("sip:lost.example");
+        resolver.answer(name.clone(), Resolution::Failed, Instant::START);
+        assert!(matches!(resolver.look(&name, Instant::START + secs(4)), Known::Failed));
+        assert!(matches!(resolver.look(&name, Instant::START + secs(5)), Known::Unasked));
     }
 
     #[test]

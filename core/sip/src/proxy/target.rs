@@ -15,6 +15,8 @@ pub(crate) enum Unreachable {
     Unusable,
     /// Its host is a name that has no address.
     Unresolved,
+    /// Its host is a name, and no name server told its addresses.
+    Unanswered,
     /// No listener has this transport and address family.
     NoListener,
 }
@@ -25,6 +27,8 @@ impl Unreachable {
         match self {
             Unreachable::Unusable => StatusCode::BAD_REQUEST,
             Unreachable::Unresolved => StatusCode::NOT_FOUND,
+            // It may well exist: the caller should try again, not give up (RFC 3261 §21.5.4).
+            Unreachable::Unanswered => StatusCode::SERVICE_UNAVAILABLE,
             Unreachable::NoListener => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

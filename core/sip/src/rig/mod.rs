@@ -8,5 +8,7 @@
 
 mod bench;
 pub mod flow;
+mod load;
 
 pub use bench::{Bench, Sent, udp_listener};
+pub use load::{Load, MESSAGES_PER_CALL};
