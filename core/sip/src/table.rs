@@ -1,7 +1,7 @@
 //! The map for everything that a peer may choose the keys of: keyed per process, without iteration.
 //!
-//! For: tables of names, addresses-of-record, dialogs. The hash is keyed, so nobody outside can make
-//! keys collide; there is no iteration, whose order would differ from run to run.
+//! For: tables of names, addresses-of-record, dialogs. The hash is keyed, so nobody outside can
+//! make keys collide; there is no iteration, whose order would differ from run to run.
 //! Not here: tables whose key is a keyed hash already (`transaction/table.rs`).
 
 use hashbrown::HashMap;

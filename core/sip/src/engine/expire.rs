@@ -165,7 +165,8 @@ fn timer_c<L: ModuleList>(state: &mut State<L>, id: ClientId) {
     failed(state, owner, Failure::Timeout);
 }
 
-/// RFC 4320 §4.1: a request other than INVITE gets its 100 now. What is left of its lifetime goes on.
+/// RFC 4320 §4.1: a request other than INVITE gets its 100 now. What is left of its lifetime goes
+/// on.
 fn trying<L: ModuleList>(state: &mut State<L>, id: ContextId) {
     let core = &mut state.core;
     let Some(context) = core.contexts.get_mut(id) else { return };

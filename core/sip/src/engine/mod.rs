@@ -208,8 +208,8 @@ impl<R: Routing> Engine<R> {
         self.run(now, out, expire::due);
     }
 
-    /// When [`Engine::expire`] is to be called; `None` while no timer runs. A shard that has not run
-    /// yet wants to at once, so that its modules start without traffic.
+    /// When [`Engine::expire`] is to be called; `None` while no timer runs. A shard that has not
+    /// run yet wants to at once, so that its modules start without traffic.
     pub fn next_deadline(&self) -> Option<Instant> {
         if !self.started {
             return Some(Instant::START);
@@ -380,6 +380,13 @@ fn decide<L: ModuleList>(state: &mut State<L>, id: ContextId, decided: Decided) 
         Ok(Answer::Reply(reply)) | Err(reply) => {
             state.cancel_pending(id, Why::Status(reply.status()));
             state.answer(id, &reply);
+        }
+        Ok(Answer::Stateless(reply)) => {
+            let request = Rc::clone(&context.request);
+            if context.server.is_some() {
+                state.reply_stateless(&request, &reply);
+            }
+            state.abandon(id);
         }
         Ok(Answer::Done) if context.server.is_none() => state.finish(id),
         Ok(Answer::Done) => response::conclude(state, id),

@@ -55,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) timers: Option<Timers>,
     /// URIs that redirections have named so far.
     pub(crate) redirected: Vec<Span>,
+    /// Variables of the routing: name, value.
+    pub(crate) variables: Vec<(Span, Span)>,
     /// Edits for every branch.
     pub(crate) edits: Edits,
 }
@@ -94,6 +96,7 @@ impl Plan {
             targets,
             timers,
             redirected,
+            variables,
             edits,
         } = self;
         text.clear();
@@ -105,6 +108,7 @@ impl Plan {
         targets.clear();
         *timers = None;
         redirected.clear();
+        variables.clear();
         edits.clear();
     }
 }

@@ -19,11 +19,25 @@ use super::octet::{TOKEN, all, span, trim};
 use crate::limits::{EDITS_BYTES_MAX, EDITS_MAX};
 
 /// Recorded edits. They all refer to the message as received: one does not see what another did.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Edits {
     text: Vec<u8>,
     ops: Vec<Op>,
     body: BodyEdit,
+}
+
+impl Clone for Edits {
+    fn clone(&self) -> Edits {
+        Edits { text: self.text.clone(), ops: self.ops.clone(), body: self.body.clone() }
+    }
+
+    /// Keeps the space; the derived one would not.
+    fn clone_from(&mut self, source: &Edits) {
+        let Edits { text, ops, body } = source;
+        self.text.clone_from(text);
+        self.ops.clone_from(ops);
+        self.body.clone_from(body);
+    }
 }
 
 /// No edits at all.

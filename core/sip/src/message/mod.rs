@@ -27,6 +27,7 @@ mod stream;
 mod torture;
 mod transport;
 mod uri;
+mod uri_builder;
 mod uri_equality;
 mod via;
 mod write;
@@ -47,6 +48,7 @@ pub use status::StatusCode;
 pub use stream::{Frame, FrameError, Framer};
 pub use transport::TransportName;
 pub use uri::{Scheme, Uri};
+pub use uri_builder::UriBuilder;
 pub use via::{MAGIC_COOKIE, Via};
 pub use write::{
     Reply, RequestChanges, ResponseChanges, RouteChanges, TopVia, write_ack, write_cancel,

@@ -21,6 +21,7 @@ use crate::message::{Edits, Message, StatusCode};
 use crate::routing::Reply;
 use crate::shard::ShardId;
 use crate::transport::Flow;
+use std::cell::Cell;
 
 /// A module: one instance on each shard.
 ///
@@ -180,6 +181,8 @@ pub struct Departing<'a> {
     pub transaction: ServerId,
     /// The request being answered, while it is still kept.
     pub request: Option<&'a Incoming>,
+    /// Set to keep a relayed provisional response from going upstream; final ones go always.
+    pub suppress: &'a Cell<bool>,
 }
 
 /// What came back for a request of our own.

@@ -1,4 +1,5 @@
-//! Tests of modules as a tuple: order of hooks, and that each module's own types find their way home.
+//! Tests of modules as a tuple: order of hooks, and that each module's own types find their way
+//! home.
 
 use super::{Arrived, Command, Departing, Fault, Heard, Host, Module, Outgoing, Verdict};
 use crate::engine::slots::ContextId;

@@ -1,7 +1,7 @@
 //! The attempts of one branch: looking its target up, and going on to the next address.
 //!
-//! For: RFC 3263 §4.3: a target with several addresses is one branch, tried one address after another
-//! when the transport fails, nobody answers, or the answer is 503.
+//! For: RFC 3263 §4.3: a target with several addresses is one branch, tried one address after
+//! another when the transport fails, nobody answers, or the answer is 503.
 //! Not here: the order of addresses (`resolver.rs`), writing the request (`forward.rs`).
 //! Invariants: a branch ends in a client transaction or in a status, whatever the resolver says.
 

@@ -125,8 +125,8 @@ pub(super) fn hop<'h>(
     to(first.uri, routes, first.uri)
 }
 
-/// Sends one attempt of a branch over this flow; a request without a server transaction, an ACK to a
-/// 2xx, goes without a client transaction too (§16.11).
+/// Sends one attempt of a branch over this flow; a request without a server transaction, an ACK to
+/// a 2xx, goes without a client transaction too (§16.11).
 pub(super) fn send<L: ModuleList>(
     state: &mut State<L>,
     (id, index): (ContextId, u8),

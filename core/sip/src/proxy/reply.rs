@@ -18,6 +18,7 @@ use crate::routing::Reply;
 use crate::transaction::{Responded, Step};
 use crate::transport::Flow;
 use smallvec::SmallVec;
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -71,8 +72,14 @@ impl<L: ModuleList> State<L> {
         let status = reply.status();
         let mut edits = std::mem::take(&mut self.core.scratch.reply_edits);
         edits.clear();
-        let departing =
-            Departing { status, message: None, transaction: server, request: Some(&request) };
+        let suppress = Cell::new(false);
+        let departing = Departing {
+            status,
+            message: None,
+            transaction: server,
+            request: Some(&request),
+            suppress: &suppress,
+        };
         self.modules.response(&mut self.core, &departing, &mut edits);
         self.respond(server, &request, reply, &edits);
         self.core.scratch.reply_edits = edits;

@@ -1,7 +1,7 @@
 //! Names to flows: what a shard remembers of DNS answers, and whom it lets wait for one.
 //!
-//! For: RFC 3263 as a shard sees it: a question goes out with the actions, the answer comes back as an
-//! input, meanwhile other requests go on. Answers are remembered for their time to live.
+//! For: RFC 3263 as a shard sees it: a question goes out with the actions, the answer comes back as
+//! an input, meanwhile other requests go on. Answers are remembered for their time to live.
 //! Not here: the procedure itself, NAPTR, SRV and A/AAAA look-ups (`core/node`).
 //! Invariants: one question is asked once while its answer is awaited; both tables are bounded.
 
@@ -152,7 +152,8 @@ impl<W> Resolver<W> {
     }
 }
 
-/// The order in which places are tried: by priority, within one priority drawn by weight (RFC 2782).
+/// The order in which places are tried: by priority, within one priority drawn by weight (RFC
+/// 2782).
 pub(crate) fn order(places: &[Place], entropy: &mut Entropy) -> SmallVec<[Place; 4]> {
     let mut rest: SmallVec<[Place; 4]> = SmallVec::from_slice(places);
     rest.sort_by_key(|place| (place.priority, place.weight));

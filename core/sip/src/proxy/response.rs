@@ -25,6 +25,7 @@ use crate::module::{Departing, Heard};
 use crate::routing::Reply;
 use crate::transaction::{ClientReceived, NonInviteReceived, Responded, Step};
 use crate::transport::{Flow, Transport};
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -401,14 +402,18 @@ impl<L: ModuleList> State<L> {
         if chosen && matches!(status.code(), 401 | 407) {
             self.gather_challenges(context, message, &mut edits);
         }
+        let suppress = Cell::new(false);
         let departing = Departing {
             status,
             message: Some(message),
             transaction: server,
             request: request.as_deref(),
+            suppress: &suppress,
         };
         self.modules.response(&mut self.core, &departing, &mut edits);
-        relay_in_transaction(&mut self.core, server, message, status, &edits);
+        if !(suppress.get() && status.is_provisional()) {
+            relay_in_transaction(&mut self.core, server, message, status, &edits);
+        }
         self.core.scratch.reply_edits = edits;
     }
 

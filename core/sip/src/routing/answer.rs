@@ -16,6 +16,9 @@ pub enum Answer {
     Relay(Planned),
     /// Answer with this.
     Reply(Reply),
+    /// Answer with this and keep no transaction: `sl_send_reply`. A repeated request is routed
+    /// anew.
+    Stateless(Reply),
     /// All is done: a relay was awaited and its 2xx went upstream. When no final response was sent,
     /// the best one that came is; when none came, 500.
     Done,

@@ -51,6 +51,7 @@ use std::future::Future;
 ///     }
 /// }
 /// ```
+#[doc = include_str!("from_kamailio.md")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a routing",
     note = "implement `Routing`: name its modules and write `async fn request`"
@@ -67,8 +68,8 @@ pub trait Routing: Sized + 'static {
     /// INVITE.
     fn request(&self, request: Request<'_, Self>) -> impl Future<Output = Result<Answer, Reply>>;
 
-    /// Last changes to a branch before it is sent; called for each branch and each further address of
-    /// it (a branch route).
+    /// Last changes to a branch before it is sent; called for each branch and each further address
+    /// of it (a branch route).
     fn branch(&self, branch: &mut Branch<'_>) {
         let _ = branch;
     }

@@ -10,6 +10,7 @@ use crate::engine::slots::ContextId;
 use crate::message::{EditError, Edits, Message, StatusCode};
 use crate::module::{Arrived, Departing, Heard, Host, Module, Outgoing};
 use crate::transport::Flow;
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// The hooks of a routing as a module.
@@ -54,9 +55,9 @@ impl<R: Routing> Module for Policy<R> {
     }
 
     fn response(&mut self, _: &mut impl Host<Self>, response: &Departing<'_>, edits: &mut Edits) {
-        let Departing { status, message, request, .. } = *response;
+        let Departing { status, message, request, suppress, .. } = *response;
         let request = request.map(|request| request.message());
-        self.routing.response(&mut Response { status, message, request, edits });
+        self.routing.response(&mut Response { status, message, request, suppress, edits });
     }
 
     fn answered(&mut self, host: &mut impl Host<Self>, context: ContextId, heard: Heard<'_>) {
@@ -110,8 +111,9 @@ impl Branch<'_> {
         self.edits.append(name.as_bytes(), value.as_bytes())
     }
 
-    /// Adds a parameter to this node's Record-Route entry on this branch; it comes back in the Route
-    /// of every request of the dialog (`add_rr_param`). What no URI parameter may hold is left out.
+    /// Adds a parameter to this node's Record-Route entry on this branch; it comes back in the
+    /// Route of every request of the dialog (`add_rr_param`). What no URI parameter may hold is
+    /// left out.
     pub fn record_route_param(&mut self, name: &str, value: &str) {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()[]/:&+$%".contains(&byte);
         self.params.push(b';');
@@ -128,6 +130,7 @@ pub struct Response<'b> {
     status: StatusCode,
     message: Option<Message<'b>>,
     request: Option<Message<'b>>,
+    suppress: &'b Cell<bool>,
     edits: &'b mut Edits,
 }
 
@@ -145,6 +148,12 @@ impl Response<'_> {
     /// The request it answers, while that is kept: not for a repeated 2xx.
     pub fn request(&self) -> Option<Message<'_>> {
         self.request
+    }
+
+    /// Keeps a provisional response from going upstream; no effect on a final one, which the caller
+    /// must get.
+    pub fn drop_provisional(&mut self) {
+        self.suppress.set(true);
     }
 
     /// Changes to its headers and body.

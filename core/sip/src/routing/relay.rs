@@ -48,12 +48,12 @@ impl<'r, 'a, R: Routing> Relay<'r, 'a, R> {
         Relay { request }
     }
 
-    pub(super) fn target(self, uri: Option<&str>, next_hop: Option<&str>) -> Relay<'r, 'a, R> {
+    pub(super) fn target(self, uri: Option<&[u8]>, next_hop: Option<&[u8]>) -> Relay<'r, 'a, R> {
         self.request.desk.with(|state| {
             if let Some(context) = state.core.contexts.get_mut(self.request.context) {
                 let plan = &mut context.plan;
-                let request_uri = uri.map(|uri| plan.keep(uri.as_bytes()));
-                let next_hop = next_hop.map(|uri| plan.keep(uri.as_bytes()));
+                let request_uri = uri.map(|uri| plan.keep(uri));
+                let next_hop = next_hop.map(|uri| plan.keep(uri));
                 plan.targets.push(Target { request_uri, next_hop, ..Target::AS_RECEIVED });
             }
         });
@@ -87,13 +87,13 @@ impl<'r, 'a, R: Routing> Relay<'r, 'a, R> {
     }
 
     /// One more branch, with this Request-URI.
-    pub fn to(self, uri: &str) -> Relay<'r, 'a, R> {
-        self.target(Some(uri), None)
+    pub fn to(self, uri: impl AsRef<[u8]>) -> Relay<'r, 'a, R> {
+        self.target(Some(uri.as_ref()), None)
     }
 
     /// One more branch, with the Request-URI unchanged, sent to this next hop.
-    pub fn by(self, next_hop: &str) -> Relay<'r, 'a, R> {
-        self.target(None, Some(next_hop))
+    pub fn by(self, next_hop: impl AsRef<[u8]>) -> Relay<'r, 'a, R> {
+        self.target(None, Some(next_hop.as_ref()))
     }
 
     /// One more branch, to what a registrar or a dispatcher has found.
@@ -115,8 +115,8 @@ impl<'r, 'a, R: Routing> Relay<'r, 'a, R> {
     }
 
     /// One more branch, with this Request-URI, sent to this next hop.
-    pub fn to_by(self, uri: &str, next_hop: &str) -> Relay<'r, 'a, R> {
-        self.target(Some(uri), Some(next_hop))
+    pub fn to_by(self, uri: impl AsRef<[u8]>, next_hop: impl AsRef<[u8]>) -> Relay<'r, 'a, R> {
+        self.target(Some(uri.as_ref()), Some(next_hop.as_ref()))
     }
 }
 

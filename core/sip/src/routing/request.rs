@@ -8,10 +8,12 @@ use super::desk::Desk;
 use super::{Destination, Failed, ListOf, Relay, Reply, Routing};
 use crate::engine::core::{Core, State};
 use crate::engine::incoming::Incoming;
+use crate::engine::plan::Span;
 use crate::engine::slots::{ContextId, ServerId, TimerKey};
 use crate::message::{Contacts, EditError, Edits, Message, MethodKind, Uri};
 use crate::module::host::HostAt;
 use crate::module::{Has, Module};
+use crate::proxy::cancel::Why;
 use crate::proxy::route_set;
 use crate::time::{Duration, Instant};
 use crate::transport::Flow;
@@ -102,6 +104,30 @@ impl<'a, R: Routing> Request<'a, R> {
         }
     }
 
+    /// Sets a variable of this request; it lives as long as its routing (a transaction's `$avp`).
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.plan(|plan| {
+            let (name, value) = (plan.keep(name.as_bytes()), plan.keep(value.as_bytes()));
+            plan.variables.push((name, value));
+        });
+    }
+
+    /// The value of a variable that was set before.
+    pub fn get(&self, name: &str) -> Option<String> {
+        self.with(|state| {
+            let plan = &state.core.contexts.get(self.context)?.plan;
+            let is_it = |entry: &&(Span, Span)| plan.text(entry.0) == name.as_bytes();
+            let (_, value) = plan.variables.iter().rev().find(is_it)?;
+            Some(String::from_utf8_lossy(plan.text(*value)).into_owned())
+        })
+    }
+
+    /// Cancels every branch that has not ended (`t_cancel_branches`); the relay they belong to ends
+    /// with 487 when nothing better comes.
+    pub fn cancel_branches(&mut self) {
+        self.with(|state| state.cancel_pending(self.context, Why::Caller(&[])));
+    }
+
     /// Puts this node into the path of the dialog that the request creates (RFC 3261 §16.6 step 4).
     /// Meant for INVITE, SUBSCRIBE, REFER and what else creates dialogs; asked twice, done once.
     pub fn record_route(&mut self) {
@@ -144,13 +170,13 @@ impl<'a, R: Routing> Request<'a, R> {
     }
 
     /// Forwards with another Request-URI, to where it says.
-    pub fn relay_to(&mut self, uri: &str) -> Relay<'_, 'a, R> {
-        Relay::new(self).target(Some(uri), None)
+    pub fn relay_to(&mut self, uri: impl AsRef<[u8]>) -> Relay<'_, 'a, R> {
+        Relay::new(self).to(uri)
     }
 
     /// Forwards with the Request-URI unchanged, to another next hop.
-    pub fn relay_by(&mut self, next_hop: &str) -> Relay<'_, 'a, R> {
-        Relay::new(self).target(None, Some(next_hop))
+    pub fn relay_by(&mut self, next_hop: impl AsRef<[u8]>) -> Relay<'_, 'a, R> {
+        Relay::new(self).by(next_hop)
     }
 
     /// Forwards to the contacts of a redirection (RFC 3261 §8.1.3.4), in parallel; `None` when the
