@@ -36,6 +36,12 @@ pub struct Counters {
     pub send_blocked: u64,
     /// Messages for a listener or a transport that this node has not.
     pub send_unroutable: u64,
+    /// Host names asked for.
+    pub names_asked: u64,
+    /// Of these, names for which no name server had an answer.
+    pub names_failed: u64,
+    /// Host names not asked for because the resolver was too busy.
+    pub names_refused: u64,
     /// Rows that modules wanted stored, dropped because this node has no storage.
     pub rows_dropped: u64,
     /// Datagrams that the kernel dropped before they could be received.
@@ -79,7 +85,8 @@ impl fmt::Display for Summary {
         write!(f, " kernel_drops={} truncated={}", c.kernel_drops, c.truncated)?;
         write!(f, " receive_failed={} send_failed={}", c.receive_failed, c.send_failed)?;
         write!(f, " send_blocked={} send_unroutable={}", c.send_blocked, c.send_unroutable)?;
-        write!(f, " rows_dropped={}", c.rows_dropped)?;
+        write!(f, " names_asked={} names_failed={}", c.names_asked, c.names_failed)?;
+        write!(f, " names_refused={} rows_dropped={}", c.names_refused, c.rows_dropped)?;
         write!(f, " turns={} naps={} rests={}", c.turns, c.naps, c.rests)?;
         write!(f, " server_transactions={}", census.server_transactions)?;
         write!(f, " client_transactions={}", census.client_transactions)?;

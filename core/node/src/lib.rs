@@ -16,11 +16,13 @@ pub mod engine;
 pub mod kernel;
 mod mesh;
 pub mod node;
+mod resolve;
 pub mod settings;
 mod shard;
 #[allow(unsafe_code)] // the one place for it: `udp/mod.rs` says why
 mod udp;
 
 pub use mesh::MeshSettings;
+pub use resolve::settings::DnsSettings;
 pub use udp::UdpSettings;
 pub use udp::socket::BindError;

@@ -10,6 +10,7 @@ use crate::doorbell::{self, Chime, Doorbell};
 use crate::engine::ShardEngine;
 use crate::kernel::{self, KernelRefusal};
 use crate::mesh::{self, Mesh};
+use crate::resolve::{self, Asker, Resolver};
 use crate::settings::NodeSettings;
 use crate::shard::{Answer, Command, Shard};
 use crate::udp::mmsg::Mmsg;
@@ -37,6 +38,8 @@ pub enum StartError {
     Entropy(String),
     /// No socket for waking a shard.
     Doorbell(io::Error),
+    /// Names cannot be looked up, whoever could be asked.
+    Resolver(String),
     /// A shard's thread did not get going.
     Shard(ShardId, String),
 }
@@ -48,6 +51,7 @@ impl fmt::Display for StartError {
             StartError::Bind(error) => error.fmt(f),
             StartError::Entropy(cause) => write!(f, "no random seed from the system: {cause}"),
             StartError::Doorbell(cause) => write!(f, "cannot make a pair of sockets: {cause}"),
+            StartError::Resolver(cause) => write!(f, "cannot look names up: {cause}"),
             StartError::Shard(shard, cause) => {
                 write!(f, "shard {} did not start: {cause}", shard.0)
             }
@@ -78,6 +82,7 @@ pub struct Node {
     // By shard, then by listener.
     sockets: Vec<Vec<Socket>>,
     cores: Vec<Option<usize>>,
+    resolver: Resolver,
     notices: Vec<String>,
 }
 
@@ -102,7 +107,10 @@ impl Node {
         let seating = cores::seat(shards, &settings.cores, cores::allowed().as_deref());
         notices.extend(seating.notices);
         let listeners = Listeners::new(listeners);
-        Ok(Node { settings, listeners, sockets, cores: seating.cores, notices })
+        let (resolver, notice) =
+            Resolver::new(&settings.dns, &listeners).map_err(StartError::Resolver)?;
+        notices.extend(notice);
+        Ok(Node { settings, listeners, sockets, cores: seating.cores, resolver, notices })
     }
 
     /// Where the node listens, ports filled in.
@@ -110,7 +118,7 @@ impl Node {
         &self.listeners
     }
 
-    /// What the operator should know: small buffers, missing cores.
+    /// What the operator should know: small buffers, missing cores, no name servers.
     pub fn notices(&self) -> &[String] {
         &self.notices
     }
@@ -121,7 +129,7 @@ impl Node {
         E: ShardEngine,
         F: Fn(Seat) -> E + Send + Sync + 'static,
     {
-        let Node { settings, listeners, sockets, cores, .. } = self;
+        let Node { settings, listeners, sockets, cores, resolver, .. } = self;
         let map = ShardMap::new(settings.shards, random()?);
         let (answer, answers) = mpsc::channel();
         let (make, clock) = (Arc::new(make), Clock::start());
@@ -133,9 +141,11 @@ impl Node {
         let (bells, chimes): (Vec<Arc<Doorbell>>, Vec<Chime>) =
             doors.into_iter().map(|(bell, chime)| (Arc::new(bell), chime)).unzip();
         let meshes = mesh::lanes(&bells, &settings.mesh);
+        let askers = resolve::start(resolver, &bells)
+            .map_err(|cause| StartError::Resolver(cause.to_string()))?;
         let mut ready = Vec::new();
-        let parts = sockets.into_iter().zip(cores).zip(meshes).zip(bells).zip(chimes);
-        for (id, ((((sockets, core), mesh), doorbell), chime)) in (0..).map(ShardId).zip(parts) {
+        let parts = sockets.into_iter().zip(cores).zip(meshes).zip(bells).zip(chimes).zip(askers);
+        for (id, (((((sockets, core), mesh), doorbell), chime), names)) in (0..).map(ShardId).zip(parts) {
             let (command, commands) = mpsc::channel();
             let (tell_ready, is_ready) = mpsc::channel();
             running.desks.push(Desk { command, doorbell: Arc::clone(&doorbell) });
@@ -149,6 +159,7 @@ impl Node {
                 commands,
                 doorbell,
                 chime,
+                names,
                 answers: answer.clone(),
                 ready: tell_ready,
             };
@@ -170,6 +181,7 @@ struct Berth<P> {
     commands: mpsc::Receiver<Command>,
     doorbell: Arc<Doorbell>,
     chime: Chime,
+    names: Asker,
     answers: mpsc::Sender<Answer>,
     ready: mpsc::Sender<Result<(), String>>,
 }
@@ -194,7 +206,7 @@ where
     F: Fn(Seat) -> E,
 {
     let Berth { seat, core, clock, sockets, batch, mesh, commands, doorbell, .. } = berth;
-    let Berth { chime, answers, ready, .. } = berth;
+    let Berth { chime, names, answers, ready, .. } = berth;
     let listeners = u16::try_from(sockets.len()).unwrap_or(u16::MAX);
     let (id, map) = (seat.shard, seat.map);
     let (engine, udp) = (make(seat), Mmsg::new(sockets, batch));
@@ -210,6 +222,7 @@ where
         commands,
         doorbell,
         chime,
+        names,
         answers,
     };
     let tell = ready.clone();
@@ -280,7 +293,7 @@ mod tests {
     use super::*;
     use crate::counters::Summary;
     use crate::settings::Listen;
-    use crate::{MeshSettings, UdpSettings};
+    use crate::{DnsSettings, MeshSettings, UdpSettings};
     use std::net::{SocketAddr, UdpSocket};
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
@@ -370,6 +383,7 @@ mod tests {
             cores: Vec::new(),
             drain_timeout: PATIENCE,
             udp: UdpSettings::default(),
+            dns: DnsSettings::default(),
             mesh: MeshSettings { capacity },
         };
         let node = Node::bind(settings).expect("bound");

@@ -1,10 +1,11 @@
-//! What `[node]`, `[udp]` and `[mesh]` say.
+//! What `[node]`, `[udp]`, `[mesh]` and `[dns]` say.
 //!
 //! For: the keys of the edge, their defaults and ranges.
 //! Not here: reading files (`config.rs`); the sections of engine, modules and routing (their
 //! readers).
 
 use crate::mesh::MeshSettings;
+use crate::resolve::settings::DnsSettings;
 use crate::udp::UdpSettings;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -57,13 +58,16 @@ pub struct NodeSettings {
     pub udp: UdpSettings,
     /// `[mesh]`.
     pub mesh: MeshSettings,
+    /// `[dns]`.
+    pub dns: DnsSettings,
 }
 
 impl NodeSettings {
-    /// Reads `[node]`, `[udp]` and `[mesh]`.
+    /// Reads `[node]`, `[udp]`, `[mesh]` and `[dns]`.
     pub fn read(root: &mut Section<'_>) -> NodeSettings {
         let udp = read_udp(&mut root.section("udp"));
         let mesh = read_mesh(&mut root.section("mesh"));
+        let dns = DnsSettings::read(&mut root.section("dns"));
         let mut node = root.section("node");
         let advertise = node.parsed("advertise", |text| parse_advertise(text).map(str::to_owned));
         let listen = read_listen(&mut node, advertise.as_deref());
@@ -83,7 +87,7 @@ impl NodeSettings {
         let drain_timeout =
             node.duration("drain_timeout", DRAIN_TIMEOUT, secs(0)..=secs(86_400), Unit::Seconds);
         let shards = u16::try_from(shards).unwrap_or(1);
-        NodeSettings { listen, shards, cores, drain_timeout, udp, mesh }
+        NodeSettings { listen, shards, cores, drain_timeout, udp, mesh, dns }
     }
 }
 

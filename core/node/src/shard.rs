@@ -12,6 +12,7 @@ use crate::counters::{Counters, Summary};
 use crate::doorbell::{Chime, Doorbell};
 use crate::engine::ShardEngine;
 use crate::mesh::{Mesh, Posted};
+use crate::resolve::{Asker, Refused};
 use crate::udp::ready::Readiness;
 use crate::udp::{DatagramEngine, Woken};
 use glommio::timer::Timer;
@@ -36,6 +37,8 @@ use strowger_sip::transport::{Flow, ListenerId};
 
 /// Parcels handled in one turn, so that the sockets get theirs. A guess.
 const PARCELS_PER_TURN: usize = 8;
+/// Answers of the resolver taken in one turn, for the same reason. A guess.
+const NAMES_PER_TURN: usize = 64;
 /// Messages that an engine may address to its own shard in one turn. A guess.
 const OWN_MESSAGES_MAX: usize = 4096;
 /// Rounds of sending that one call makes, while what cannot be sent makes the engine send something
@@ -103,6 +106,7 @@ pub(crate) struct Shard<E: ShardEngine, U> {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) doorbell: Arc<Doorbell>,
     pub(crate) chime: Chime,
+    pub(crate) names: Asker,
     pub(crate) answers: mpsc::Sender<Answer>,
 }
 
@@ -253,20 +257,39 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
                 self.shard.engine.handle(now, input, &mut self.out);
             }
         }
-        self.answer_questions(now);
+        pace = pace.or(self.hear_names(now));
         if self.shard.engine.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.shard.engine.expire(now, &mut self.out);
         }
+        self.ask_names(now);
         self.send(now);
         pace
     }
 
-    /// This node has no resolver: a name cannot be looked up, which the engine is told at once.
-    fn answer_questions(&mut self, now: Instant) {
-        for _ in 0..self.out.questions.len() {
-            let Some(question) = self.out.questions.pop() else { return };
-            let answer = Input::Resolved(question, Resolution::Failed);
-            self.shard.engine.handle(now, answer, &mut self.out);
+    /// Gives the engine what the resolver has found.
+    fn hear_names(&mut self, now: Instant) -> Pace {
+        let Turn { shard, out, counters, .. } = self;
+        for _ in 0..NAMES_PER_TURN {
+            let Some((question, resolution)) = shard.names.next_answer() else { return Pace::Done };
+            counters.names_failed += u64::from(resolution == Resolution::Failed);
+            shard.engine.handle(now, Input::Resolved(question, resolution), out);
+        }
+        Pace::Busy
+    }
+
+    /// Asks for the names that the engine wants to know. What the resolver has no room for is answered at
+    /// once, which may make the engine ask for something else, though never for the same name again.
+    fn ask_names(&mut self, now: Instant) {
+        let Turn { shard, out, counters, .. } = self;
+        while let Some(question) = out.questions.pop() {
+            match shard.names.ask(question) {
+                Ok(()) => counters.names_asked += 1,
+                Err(Refused(question)) => {
+                    counters.names_refused += 1;
+                    let answer = Input::Resolved(question, Resolution::Failed);
+                    shard.engine.handle(now, answer, out);
+                }
+            }
         }
     }
 

@@ -49,7 +49,7 @@ impl<'a> Host<'a> {
         if !last.is_ascii_digit() || !first.is_ascii_digit() {
             return Ok(Host::Name(name));
         }
-        match str::from_utf8(name).ok().and_then(|text| text.parse().ok()) {
+        match v4(name) {
             Some(address) => Ok(Host::V4(address)),
             None if name.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') => {
                 Err(start.unexpected())
@@ -102,6 +102,24 @@ impl fmt::Display for Host<'_> {
     }
 }
 
+/// Dotted decimal without leading zeros, as the standard library reads it, at a third of the cost:
+/// it is read several times in every message.
+fn v4(text: &[u8]) -> Option<Ipv4Addr> {
+    let mut octets = [0u8; 4];
+    let mut parts = text.split(|byte| *byte == b'.');
+    for octet in &mut octets {
+        let part = parts.next()?;
+        if part.is_empty() || part.len() > 3 || (part.len() > 1 && part.first() == Some(&b'0')) {
+            return None;
+        }
+        for byte in part {
+            let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+            *octet = octet.checked_mul(10)?.checked_add(digit)?;
+        }
+    }
+    parts.next().is_none().then(|| Ipv4Addr::from(octets))
+}
+
 fn read_v6<'a>(cursor: &mut Cursor<'a>) -> Result<Host<'a>, ParseError> {
     let start = *cursor;
     let inside = cursor.rest().get(1..).unwrap_or_default();
@@ -145,6 +163,22 @@ pub(super) fn port(digits: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ipv4_agrees_with_the_standard_library() {
+        let parts = ["0", "1", "9", "10", "99", "255", "256", "00", "01", "1000", "", "a", "-1"];
+        for (first, second) in parts.iter().flat_map(|a| parts.iter().map(move |b| (a, b))) {
+            for text in [
+                format!("{first}.{second}.3.4"),
+                format!("1.2.{first}.{second}"),
+                format!("{first}.1.1"),
+                format!("1.{first}.1.{second}.1"),
+                format!("1.1.1.{first}."),
+            ] {
+                assert_eq!(v4(text.as_bytes()), text.parse().ok(), "{text}");
+            }
+        }
+    }
 
     #[test]
     fn addresses_and_names_are_told_apart() {

@@ -23,6 +23,9 @@ pub trait Host<M: Module> {
     fn now(&self) -> Instant;
     /// The same time as a date: how long after 1970-01-01T00:00:00Z.
     fn unix_time(&self) -> Duration;
+    /// Whether the node takes no new calls because it is about to stop; what a module starts by
+    /// itself, such as probes, should stop too.
+    fn is_draining(&self) -> bool;
     /// This shard.
     fn shard(&self) -> ShardId;
     /// Who owns which key.
@@ -90,6 +93,9 @@ impl<S: Has<M, N>, M: Module, N> Host<M> for HostAt<'_, S, M, N> {
     }
     fn unix_time(&self) -> Duration {
         self.core.settings.unix_start + self.core.now.since(Instant::START)
+    }
+    fn is_draining(&self) -> bool {
+        self.core.draining
     }
     fn shard(&self) -> ShardId {
         self.core.shard

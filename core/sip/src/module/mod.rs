@@ -7,10 +7,12 @@
 //! Invariants: hooks never block; what takes time is asked of another shard, of storage or of a
 //! timer, and its answer comes back through another hook.
 
+pub mod configured;
 pub mod event;
 pub mod host;
 pub mod list;
 
+pub use configured::{Configured, ConfiguredModules, NodeFacts};
 pub use event::Event;
 pub use host::Host;
 pub use list::{Cons, Either, Has, Modules, Never, Nil, Succ, Zero};
