@@ -16,7 +16,7 @@ pub mod metrics;
 pub mod module;
 mod proxy;
 pub use proxy::resolver;
-#[cfg(feature = "rig")]
+#[cfg(any(test, feature = "rig"))]
 pub mod rig;
 pub mod routing;
 pub mod settings;

@@ -9,7 +9,7 @@ mod lookup;
 mod procedure;
 mod reach;
 mod servers;
-pub mod settings;
+pub(crate) mod settings;
 mod thread;
 
 pub(crate) use thread::{Asker, Refused, start};

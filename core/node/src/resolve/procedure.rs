@@ -225,9 +225,11 @@ impl<L: Lookup> Procedure<'_, L> {
         name: &str,
         transport: Transport,
     ) -> (Vec<IpAddr>, Option<Duration>, bool) {
-        let (v4, v6) =
-            join(self.family(name, transport, Family::V4), self.family(name, transport, Family::V6))
-                .await;
+        let (v4, v6) = join(
+            self.family(name, transport, Family::V4),
+            self.family(name, transport, Family::V6),
+        )
+        .await;
         let (mut all, mut ttl, mut failed) = (Vec::new(), None, false);
         for answer in [v4, v6] {
             match answer {
@@ -273,11 +275,249 @@ fn service(transport: Transport, host: &str) -> Option<String> {
 
 /// The transport behind a NAPTR record's services (RFC 3263 §4.1).
 fn transport_of(services: &[u8]) -> Option<Transport> {
-    const KNOWN: [(&str, Transport); 3] = [
-        ("SIP+D2U", Transport::Udp),
-        ("SIP+D2T", Transport::Tcp),
-        ("SIPS+D2T", Transport::Tls),
-    ];
+    const KNOWN: [(&str, Transport); 3] =
+        [("SIP+D2U", Transport::Udp), ("SIP+D2T", Transport::Tcp), ("SIPS+D2T", Transport::Tls)];
     let known = KNOWN.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(services));
     known.map(|(_, transport)| *transport)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use strowger_sip::message::Uri;
+    use strowger_sip::transport::{Listener, Listeners};
+
+    /// A zone of lines `NAME TTL TYPE DATA`, or `NAME TYPE fails`.
+    struct Zone {
+        text: &'static str,
+        asked: RefCell<Vec<String>>,
+    }
+
+    impl Zone {
+        fn find<T>(&self, name: &str, kind: &str, read: fn(&[&str]) -> T) -> Answer<T> {
+            self.asked.borrow_mut().push(format!("{kind} {name}"));
+            let (mut found, mut least) = (Vec::new(), u64::MAX);
+            for line in self.text.lines() {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                match words.as_slice() {
+                    [of, what, "fails"] if *of == name && *what == kind => return Answer::Failed,
+                    [of, ttl, what, data @ ..] if *of == name && *what == kind => {
+                        least = least.min(ttl.parse().expect("a time to live"));
+                        found.push(read(data));
+                    }
+                    [..] => {}
+                }
+            }
+            if found.is_empty() { Answer::Nothing } else { Answer::Found(found, secs(least)) }
+        }
+    }
+
+    fn number(word: &str) -> u16 {
+        word.parse().expect("a number")
+    }
+
+    impl Lookup for Zone {
+        async fn naptr(&self, name: &str) -> Answer<Naptr> {
+            self.find(name, "NAPTR", |data| Naptr {
+                order: number(data[0]),
+                preference: number(data[1]),
+                flags: data[2].as_bytes().to_vec(),
+                services: data[3].as_bytes().to_vec(),
+                replacement: data[4].to_owned(),
+            })
+        }
+
+        async fn srv(&self, name: &str) -> Answer<Srv> {
+            self.find(name, "SRV", |data| Srv {
+                priority: number(data[0]),
+                weight: number(data[1]),
+                port: number(data[2]),
+                target: (data[3] != ".").then(|| data[3].to_owned()),
+            })
+        }
+
+        async fn addresses(&self, name: &str, family: Family) -> Answer<IpAddr> {
+            let kind = match family {
+                Family::V4 => "A",
+                Family::V6 => "AAAA",
+            };
+            self.find(name, kind, |data| data[0].parse().expect("an address"))
+        }
+    }
+
+    /// What a node with these listeners makes of a URI: its answer, and what it asked.
+    fn ask(listeners: &str, uri: &str, text: &'static str) -> (Resolution, Vec<String>) {
+        let listeners = listeners.split_whitespace().map(|text| {
+            let (transport, host) = text.split_once(':').expect("a transport");
+            let transport = Transport::from_name(transport.as_bytes()).expect("a transport");
+            let bound = SocketAddr::new(host.parse().expect("an address"), 5060);
+            Listener { transport, bound, advertised: bound.to_string() }
+        });
+        let reach = Reach::of(&Listeners::new(listeners.collect()), true);
+        let zone = Zone { text, asked: RefCell::default() };
+        let procedure = Procedure { lookup: &zone, reach: &reach, try_naptr: true };
+        let question = Question::of(&Uri::parse(uri.as_bytes()).expect("a URI"));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let resolution = runtime.block_on(procedure.answer(&question));
+        (resolution, zone.asked.into_inner())
+    }
+
+    /// `priority weight transport address` of each place, and the time to live.
+    fn found(listeners: &str, uri: &str, text: &'static str) -> (Vec<String>, u64) {
+        let (resolution, asked) = ask(listeners, uri, text);
+        let Resolution::Found(places, ttl) = resolution else {
+            panic!("{uri}: {resolution:?} after {asked:?}")
+        };
+        let show = |place: &Place| {
+            format!("{} {} {} {}", place.priority, place.weight, place.transport, place.address)
+        };
+        (places.iter().map(show).collect(), ttl.as_secs())
+    }
+
+    const V4: &str = "udp:192.0.2.254";
+    const BOTH: &str = "udp:192.0.2.254 udp:2001:db8::254";
+
+    #[test]
+    fn a_port_asks_for_addresses_alone() {
+        let zone = "a.test 60 A 192.0.2.1\na.test 30 AAAA 2001:db8::1";
+        let (places, ttl) = found(BOTH, "sip:a.test:5070", zone);
+        assert_eq!(places, ["0 1000 udp 192.0.2.1:5070", "1 1000 udp [2001:db8::1]:5070"]);
+        assert_eq!(ttl, 30);
+        let (_, asked) = ask(V4, "sip:a.test:5070", zone);
+        assert_eq!(asked, ["A a.test"]);
+    }
+
+    #[test]
+    fn naptr_then_srv_then_addresses() {
+        let (resolution, asked) = ask(V4, "sip:a.test", "");
+        assert_eq!(resolution, Resolution::Unknown);
+        assert_eq!(asked, ["NAPTR a.test", "SRV _sip._udp.a.test", "A a.test"]);
+        let (places, _) = found(V4, "sip:a.test", "a.test 60 A 192.0.2.1");
+        assert_eq!(places, ["0 1000 udp 192.0.2.1:5060"]);
+    }
+
+    #[test]
+    fn srv_priorities_and_weights() {
+        let zone = "_sip._udp.a.test 90 SRV 20 0 5080 two.test\n\
+                    _sip._udp.a.test 90 SRV 10 60 5070 one.test\n\
+                    one.test 40 A 192.0.2.1\none.test 40 A 192.0.2.3\none.test 9 AAAA 2001:db8::1\n\
+                    two.test 50 A 192.0.2.2\n";
+        let (places, ttl) = found(BOTH, "sip:a.test", zone);
+        let expected = [
+            "0 30 udp 192.0.2.1:5070",
+            "0 30 udp 192.0.2.3:5070",
+            "0 0 udp [2001:db8::1]:5070",
+            "1 0 udp 192.0.2.2:5080",
+        ];
+        assert_eq!((places.as_slice(), ttl), (expected.map(str::to_owned).as_slice(), 9));
+    }
+
+    #[test]
+    fn naptr_orders_transports_and_those_without_a_listener_are_left_out() {
+        let zone = "a.test 100 NAPTR 90 50 s SIP+D2T _sip._tcp.a.test\n\
+                    a.test 100 NAPTR 50 50 S SIPS+D2T _sips._tcp.a.test\n\
+                    a.test 100 NAPTR 90 20 s sip+d2u srv.test\n\
+                    a.test 100 NAPTR 10 10 u E2U+sip nothing.test\n\
+                    srv.test 20 SRV 5 1 5062 one.test\n\
+                    _sip._tcp.a.test 80 SRV 0 1 5063 one.test\n\
+                    one.test 70 A 192.0.2.1\n";
+        let listeners = "tcp:192.0.2.254 udp:192.0.2.254";
+        let (places, ttl) = found(listeners, "sip:a.test", zone);
+        assert_eq!(places, ["0 1 udp 192.0.2.1:5062", "1 1 tcp 192.0.2.1:5063"]);
+        assert_eq!(ttl, 20);
+        let (places, _) = found(V4, "sip:a.test", zone);
+        assert_eq!(places, ["0 1 udp 192.0.2.1:5062"]);
+        let (places, _) =
+            found(V4, "sip:a.test", "a.test 9 NAPTR 1 1 a SIP+D2U b.test\nb.test 9 A 192.0.2.2");
+        assert_eq!(places, ["0 1000 udp 192.0.2.2:5060"]);
+    }
+
+    #[test]
+    fn a_transport_leaves_naptr_out() {
+        let zone = "_sip._tcp.a.test 60 SRV 0 0 5070 one.test\none.test 60 A 192.0.2.1";
+        let (places, _) = found("tcp:192.0.2.254", "sip:a.test;transport=tcp", zone);
+        assert_eq!(places, ["0 0 tcp 192.0.2.1:5070"]);
+        let (_, asked) = ask("ws:192.0.2.254", "sip:a.test;transport=ws", "");
+        assert_eq!(asked, ["A a.test"]);
+    }
+
+    #[test]
+    fn sips_is_tls_whatever_else_is_offered() {
+        let zone = "a.test 60 NAPTR 1 1 s SIP+D2U _sip._udp.a.test\n\
+                    _sip._udp.a.test 60 SRV 0 0 5060 one.test\n\
+                    _sips._tcp.a.test 60 SRV 0 0 5071 one.test\none.test 60 A 192.0.2.1";
+        let listeners = "udp:192.0.2.254 tls:192.0.2.254";
+        assert_eq!(found(listeners, "sips:a.test", zone).0, ["0 0 tls 192.0.2.1:5071"]);
+        assert_eq!(found(listeners, "sips:one.test", zone).0, ["0 1000 tls 192.0.2.1:5061"]);
+        assert_eq!(found(listeners, "sips:one.test:99", zone).0, ["0 1000 tls 192.0.2.1:99"]);
+    }
+
+    #[test]
+    fn nobody_is_asked_for_what_no_listener_can_reach() {
+        for uri in ["sips:a.test", "sip:a.test;transport=tcp", "sip:a.test:99;transport=tls"] {
+            let (resolution, asked) = ask(V4, uri, "a.test 60 A 192.0.2.1");
+            assert_eq!(resolution, Resolution::Found(Vec::new(), TTL_OUT_OF_REACH));
+            assert!(asked.is_empty(), "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn a_service_that_is_not_offered_is_not_replaced_by_addresses() {
+        let zone = "_sip._udp.a.test 60 SRV 0 0 0 .\na.test 60 A 192.0.2.1";
+        assert_eq!(ask(V4, "sip:a.test", zone).0, Resolution::Unknown);
+        // Another transport may be.
+        let zone = "_sip._udp.a.test 60 SRV 0 0 0 .\n_sip._tcp.a.test 60 SRV 0 0 1 a.test\n\
+                    a.test 60 A 192.0.2.1";
+        let listeners = "udp:192.0.2.254 tcp:192.0.2.254";
+        assert_eq!(found(listeners, "sip:a.test", zone).0, ["0 0 tcp 192.0.2.1:1"]);
+    }
+
+    #[test]
+    fn a_failure_is_told_apart_and_does_not_end_the_search() {
+        let broken = "a.test NAPTR fails\n_sip._udp.a.test SRV fails\na.test 60 A 192.0.2.1";
+        assert_eq!(found(V4, "sip:a.test", broken).0, ["0 1000 udp 192.0.2.1:5060"]);
+        for zone in ["a.test NAPTR fails", "_sip._udp.a.test SRV fails", "a.test A fails"] {
+            assert_eq!(ask(V4, "sip:a.test", zone).0, Resolution::Failed, "{zone}");
+        }
+        let half = "_sip._udp.a.test 60 SRV 1 0 5060 one.test\n\
+                    _sip._udp.a.test 60 SRV 2 0 5060 two.test\none.test A fails\n\
+                    two.test 60 A 192.0.2.2";
+        assert_eq!(found(V4, "sip:a.test", half).0, ["0 0 udp 192.0.2.2:5060"]);
+    }
+
+    #[test]
+    fn many_addresses_do_not_make_a_target_weigh_more() {
+        let addresses = |text: &str| -> Vec<IpAddr> {
+            text.split_whitespace().map(|word| word.parse().expect("an address")).collect()
+        };
+        let weights = |weight, text: &str| -> Vec<u16> {
+            share(weight, &addresses(text)).into_iter().map(|(_, weight)| weight).collect()
+        };
+        assert_eq!(weights(10, "192.0.2.1"), [10]);
+        assert_eq!(weights(10, "192.0.2.1 192.0.2.2 192.0.2.3"), [3, 3, 3]);
+        assert_eq!(weights(1, "192.0.2.1 192.0.2.2"), [1, 1]);
+        assert_eq!(weights(0, "192.0.2.1 192.0.2.2"), [0, 0]);
+        assert_eq!(weights(10, "192.0.2.1 ::1"), [10, 0]);
+        assert_eq!(weights(10, "::1 ::2"), [5, 5]);
+    }
+
+    #[test]
+    fn a_zone_cannot_make_it_ask_without_end() {
+        let mut text = String::new();
+        for n in 0..100 {
+            text += &format!("a.test 60 NAPTR 1 {n} s SIP+D2U s{n}.test\n");
+            for m in 0..100 {
+                text += &format!("s{n}.test 60 SRV 1 1 {m} t{m}.test\n");
+            }
+            for m in 0..100 {
+                text += &format!("t{n}.test 60 A 192.0.{m}.{n}\n");
+            }
+        }
+        let (resolution, asked) = ask(V4, "sip:a.test", text.leak());
+        let Resolution::Found(places, _) = resolution else { panic!("{resolution:?}") };
+        assert_eq!(places.len(), PLACES_MAX);
+        let most = 1 + NAPTR_RECORDS_MAX * (1 + SRV_RECORDS_MAX);
+        assert!(asked.len() <= most, "{}", asked.len());
+    }
 }

@@ -83,3 +83,6 @@ pub trait Routing: Sized + 'static {
 
 /// The list of a routing's modules; the routing's own hooks stand first.
 pub type ListOf<R> = <<R as Routing>::Modules as Modules>::With<Policy<R>>;
+
+#[cfg(test)]
+mod tests;
