@@ -3,8 +3,8 @@
 //! For: the promise "zero heap allocation per message in steady state", for a call that is relayed:
 //! INVITE, 180, 200, ACK, BYE, 200, with Record-Route, in the three shapes a routing gives it.
 //! Not here: allocations at start and while tables still grow (the warm-up), the edge.
-//! Invariants: virtual time moves between calls, so that lingering transactions end, and their slots
-//! are used again, while the counter runs.
+//! Invariants: virtual time moves between calls, so that lingering transactions end, and their
+//! slots are used again, while the counter runs.
 
 use allocation_counter::AllocationInfo;
 use strowger_sip::message::Edits;
@@ -94,22 +94,12 @@ impl Module for Counter {
         Verdict::Continue
     }
 
-    fn forward(
-        &mut self,
-        _: &mut impl Host<Self>,
-        _: &Arrived<'_>,
-        outgoing: &mut Outgoing<'_>,
-    ) {
+    fn forward(&mut self, _: &mut impl Host<Self>, _: &Arrived<'_>, outgoing: &mut Outgoing<'_>) {
         outgoing.record_route_params.extend_from_slice(b";did=1a2.3b4");
         outgoing.edits.append(b"X-Counted", b"yes").expect("a header");
     }
 
-    fn response(
-        &mut self,
-        _: &mut impl Host<Self>,
-        _: &Departing<'_>,
-        edits: &mut Edits,
-    ) {
+    fn response(&mut self, _: &mut impl Host<Self>, _: &Departing<'_>, edits: &mut Edits) {
         edits.append(b"X-Counted", b"yes").expect("a header");
     }
 

@@ -1,7 +1,8 @@
 //! Seeded simulation: callers and callees, a bad network, a node of four shards, virtual time.
 //!
-//! For: the promises that hold for every order of events: one final answer to a request, losers of a
-//! fork cancelled, nothing left behind, one home for a call, the same seed replays the same bytes.
+//! For: the promises that hold for every order of events: one final answer to a request, losers of
+//! a fork cancelled, nothing left behind, one home for a call, the same seed replays the same
+//! bytes.
 //! Not here: what one given message leads to (`tests/flows`), sockets (`tests/sipp.rs`).
 //! Replay: `STROWGER_SEED=<seed> cargo test -p strowger-tests --test sim <the test's name>`.
 //! More: `STROWGER_SEEDS=10000 cargo test --release -p strowger-tests --test sim`.
@@ -43,7 +44,7 @@ use world::World;
 
 /// Seeds of each test, unless `STROWGER_SEEDS` says otherwise: together about a minute in a debug
 /// build on two cores.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 1_500;
 /// Every so many seeds one is run twice.
 const REPLAY_EVERY: u64 = 8;
 

@@ -2,8 +2,8 @@
 //!
 //! For: broken, mutated, forged and random datagrams made from what was seen on the wire.
 //! Not here: what the node must keep to in spite of it (`judge.rs`).
-//! Invariants: a blind adversary never repeats a Call-ID, a branch or a cookie that it did not make up,
-//! so that nothing it sends can belong to an honest transaction.
+//! Invariants: a blind adversary never repeats a Call-ID, a branch or a cookie that it did not make
+//! up, so that nothing it sends can belong to an honest transaction.
 
 use crate::habits::once_in;
 use crate::mail::{Mail, octets, text};

@@ -2,8 +2,8 @@
 //!
 //! For: calling, retransmitting, cancelling, acknowledging, requests within a dialog.
 //! Not here: answering (`serving.rs`), the network (`network.rs`), what to expect (`judge.rs`).
-//! Invariants: a party never forgets a transaction, so that whatever comes late is answered the same
-//! way; it draws every choice from its own stream of random numbers.
+//! Invariants: a party never forgets a transaction, so that whatever comes late is answered the
+//! same way; it draws every choice from its own stream of random numbers.
 
 use crate::dialog::Dialog;
 use crate::habits::Habits;
@@ -225,9 +225,8 @@ impl Agent {
 
     /// Whether an INVITE of this dialog is under way in either direction (§14.1, §14.2).
     pub(crate) fn is_inviting(&self, dialog: usize) -> bool {
-        let asks = |client: &Client| {
-            client.method == MethodKind::Invite && client.phase != Phase::Done
-        };
+        let asks =
+            |client: &Client| client.method == MethodKind::Invite && client.phase != Phase::Done;
         let asked = |server: &Server| {
             server.method == MethodKind::Invite && !server.is_acknowledged && server.status > 0
         };
@@ -264,7 +263,9 @@ impl Agent {
             is_over: false,
         };
         let client = self.start(now, &dialog, None, method, self.node);
-        if method == MethodKind::Invite && let Some(after) = self.habits.cancels {
+        if method == MethodKind::Invite
+            && let Some(after) = self.habits.cancels
+        {
             self.plan(now + after, Task::Cancel(client));
         }
     }

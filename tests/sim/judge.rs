@@ -229,12 +229,7 @@ impl Judge {
         self.touched = Some(key);
     }
 
-    fn request_departs(
-        &mut self,
-        now: Instant,
-        to: SocketAddr,
-        (mail, read): (&Mail, &Reading),
-    ) {
+    fn request_departs(&mut self, now: Instant, to: SocketAddr, (mail, read): (&Mail, &Reading)) {
         let complaint = match (read.method, self.downstream.get_mut(read.branch())) {
             (MethodKind::Ack, Some(down)) => {
                 let duty = Duty::Ack(read.branch().to_owned());
@@ -245,7 +240,9 @@ impl Judge {
                 self.clients += usize::from(!down.is_cancelled());
                 down.cancelled(now, to)
             }
-            (MethodKind::Cancel, None) if self.knowledge == Knowledge::Absent => Err("CANCEL of nothing".to_owned()),
+            (MethodKind::Cancel, None) if self.knowledge == Knowledge::Absent => {
+                Err("CANCEL of nothing".to_owned())
+            }
             (MethodKind::Cancel, None) => Ok(()),
             (_, Some(down)) => down.repeated(now, &mail.bytes),
             (_, None) => self.branch_departs(now, to, mail, read),
@@ -300,9 +297,8 @@ impl Judge {
 
     /// Whether a request could not be answered because another party did not.
     fn is_unanswered(&self, up: &Upstream) -> bool {
-        let in_vain = |branch| {
-            self.downstream.get(branch).is_some_and(|down| !down.is_answered_in_time())
-        };
+        let in_vain =
+            |branch| self.downstream.get(branch).is_some_and(|down| !down.is_answered_in_time());
         // The adversary's own calls lead to names that nobody resolves.
         let lost = self.knowledge != Knowledge::Absent && up.branches.is_empty();
         lost || up.routing_waits || up.branches.iter().any(in_vain)

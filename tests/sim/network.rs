@@ -2,7 +2,8 @@
 //!
 //! For: when the copies of a message arrive.
 //! Not here: who sends what to whom (`world.rs`).
-//! Invariants: a message lives less than T4 (RFC 3261 §17.1.2.2), as the transactions' timers assume.
+//! Invariants: a message lives less than T4 (RFC 3261 §17.1.2.2), as the transactions' timers
+//! assume.
 
 use crate::habits::once_in;
 use strowger_sip::entropy::Entropy;

@@ -1,4 +1,5 @@
-//! The observer's account of one transaction: a request that the node received, or one that it sent.
+//! The observer's account of one transaction: a request that the node received, or one that it
+//! sent.
 //!
 //! For: the rules that a single transaction can break.
 //! Not here: rules between transactions (`judge.rs`).

@@ -2,8 +2,8 @@
 //!
 //! For: carrying every message to whoever it is for, in the order of virtual time.
 //! Not here: what is right (`judge.rs`), what parties do (`agent.rs`).
-//! Invariants: everything is drawn from one seed; of two events at one moment the earlier planned one
-//! comes first, and a message comes before a timer.
+//! Invariants: everything is drawn from one seed; of two events at one moment the earlier planned
+//! one comes first, and a message comes before a timer.
 
 use crate::adversary::{self, Knowledge};
 use crate::agent::Agent;
@@ -25,6 +25,8 @@ use strowger_sip::time::{Duration, Instant, ms, secs};
 
 /// Calls of one run.
 const CALLS: u16 = 40;
+/// Datagrams of the adversary in one run.
+const INJECTIONS: u32 = 150;
 /// The longest that anything stays on the node without a further message: a routing's lifetime, the
 /// wait for the effect of its CANCELs, and 64*T1.
 const UNANSWERED: Duration = secs(180 + 30 + 32);
@@ -34,9 +36,17 @@ const TICK: Duration = ms(2);
 const EVENTS_MAX: u64 = 400_000;
 
 enum Event {
-    Mail { from: SocketAddr, to: SocketAddr, mail: Rc<Mail> },
+    Mail {
+        from: SocketAddr,
+        to: SocketAddr,
+        mail: Rc<Mail>,
+    },
     /// A message on its way from the shard that received it to its home.
-    Handover { home: ShardId, from: SocketAddr, mail: Rc<Mail> },
+    Handover {
+        home: ShardId,
+        from: SocketAddr,
+        mail: Rc<Mail>,
+    },
     Wake(usize),
     /// The adversary's turn.
     Inject,
@@ -164,7 +174,7 @@ impl World {
             self.schedule(at, Event::Freeze(length));
         }
         if self.knowledge != Knowledge::Absent {
-            for _ in 0..300 {
+            for _ in 0..INJECTIONS {
                 let at = Instant::START + span(&mut self.entropy, secs(1), secs(90));
                 self.schedule(at, Event::Inject);
             }
@@ -245,7 +255,7 @@ impl World {
             Event::Inject => self.inject(),
             Event::Freeze(length) => {
                 self.frozen_until = self.frozen_until.max(self.now + length);
-                self.frozen = self.frozen + length;
+                self.frozen += length;
             }
         }
     }

@@ -87,10 +87,23 @@ impl Sends {
         self.arena.len()
     }
 
+    /// Takes back the message that was sent last.
+    pub fn retract(&mut self) {
+        if let Some(sent) = self.list.pop() {
+            self.arena.truncate(sent.bytes.start);
+        }
+    }
+
     /// Forgets everything, keeps the capacity.
     pub fn clear(&mut self) {
         self.arena.clear();
         self.list.clear();
+    }
+
+    /// Forgets everything, keeps room for so many bytes at most.
+    pub fn clear_down_to(&mut self, bytes_max: usize) {
+        self.clear();
+        self.arena.shrink_to(bytes_max);
     }
 }
 

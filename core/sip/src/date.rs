@@ -9,27 +9,29 @@ use std::fmt;
 use std::ops::Add;
 
 const DAY_SECONDS: u64 = 86_400;
-/// 9999-12-31 23:59:59, the last date that SQL knows.
-const LAST: u64 = 253_402_300_799;
 
-/// Seconds since 1970-01-01 00:00:00 UTC.
+/// Seconds since 1970-01-01 00:00:00 UTC, until 2106-02-07 06:28:15: in 32 bits, because tables of
+/// millions of objects hold several each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct UnixTime(u64);
+pub struct UnixTime(u32);
 
 impl UnixTime {
-    /// The date this many seconds after the beginning of 1970; the last one SQL knows, at most.
+    /// The last date there is.
+    pub const LAST: UnixTime = UnixTime(u32::MAX);
+
+    /// The date this many seconds after the beginning of 1970; the last one at most.
     pub const fn from_secs(seconds: u64) -> UnixTime {
-        UnixTime(if seconds > LAST { LAST } else { seconds })
+        if seconds > u32::MAX as u64 { UnixTime::LAST } else { UnixTime(seconds as u32) }
     }
 
     /// Seconds since the beginning of 1970.
     pub const fn as_secs(self) -> u64 {
-        self.0
+        self.0 as u64
     }
 
     /// Time from `earlier` to here; zero when `earlier` is later.
     pub const fn since(self, earlier: UnixTime) -> Duration {
-        Duration::from_secs(self.0.saturating_sub(earlier.0))
+        Duration::from_secs(self.0.saturating_sub(earlier.0) as u64)
     }
 
     /// Reads `YYYY-MM-DD HH:MM:SS` (a `T` for the blank too; fractions and zones are ignored).
@@ -51,15 +53,15 @@ impl UnixTime {
 impl Add<Duration> for UnixTime {
     type Output = UnixTime;
     fn add(self, span: Duration) -> UnixTime {
-        UnixTime::from_secs(self.0.saturating_add(span.as_secs()))
+        UnixTime::from_secs(self.as_secs().saturating_add(span.as_secs()))
     }
 }
 
 impl fmt::Display for UnixTime {
     /// `YYYY-MM-DD HH:MM:SS` in UTC, as SQL writes it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = civil_from_days(self.0 / DAY_SECONDS);
-        let rest = self.0 % DAY_SECONDS;
+        let (year, month, day) = civil_from_days(self.as_secs() / DAY_SECONDS);
+        let rest = self.as_secs() % DAY_SECONDS;
         let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
         write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
     }
@@ -127,7 +129,7 @@ mod tests {
             (0, "1970-01-01 00:00:00"),
             (951_782_400, "2000-02-29 00:00:00"),
             (1_906_229_495, "2030-05-28 20:11:35"),
-            (LAST, "9999-12-31 23:59:59"),
+            (u64::from(u32::MAX), "2106-02-07 06:28:15"),
         ] {
             assert_eq!(UnixTime::from_secs(seconds).to_string(), text);
             assert_eq!(UnixTime::parse(text), Some(UnixTime::from_secs(seconds)), "{text}");
@@ -139,7 +141,8 @@ mod tests {
         for text in ["", "2030", "2030-13-01 00:00:00", "1969-12-31 23:59:59", "2030-05-28T99:0"] {
             assert_eq!(UnixTime::parse(text), None, "{text}");
         }
-        assert_eq!(UnixTime::from_secs(u64::MAX) + secs(9), UnixTime(LAST));
+        assert_eq!(UnixTime::from_secs(u64::MAX) + secs(9), UnixTime::LAST);
+        assert_eq!(UnixTime::parse("9999-12-31 23:59:59"), Some(UnixTime::LAST));
     }
 
     #[test]

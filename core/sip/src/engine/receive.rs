@@ -8,7 +8,7 @@ use super::core::State;
 use super::incoming::Incoming;
 use super::slots::{ServerId, ServerMachine, ServerSlot, TimerKey};
 use super::{Wake, key};
-use crate::message::{Message, Method, MethodKind, ParseCause, ParseError, StatusCode};
+use crate::message::{HeaderName, Message, Method, MethodKind, ParseCause, ParseError, StatusCode};
 use crate::module::list::ModuleList;
 use crate::module::{Arrived, Verdict};
 use crate::proxy::admission::{self, Admitted, Rejection};
@@ -60,13 +60,14 @@ fn malformed<L: ModuleList>(state: &mut State<L>, incoming: &Incoming, error: &P
     }
 }
 
+/// Whether an answer can find the transaction it is for: by the top Via's branch and the method in
+/// CSeq (§17.1.3). Of the rest, which may be broken or missing, what is there is repeated (RFC 4475
+/// §3.1.2.4, §3.3.1).
 fn is_answerable(message: Message<'_>) -> bool {
     message.top_via().is_ok()
-        && message.from().is_ok()
-        && message.to().is_ok()
-        && message.call_id().is_ok()
-        && message.cseq().is_ok_and(|cseq| cseq.method != Method::Ack)
-        && message.method().is_none_or(|method| method != Method::Ack)
+        && message.header(HeaderName::CSeq).is_some()
+        && message.cseq().map_or(true, |cseq| cseq.method != Method::Ack)
+        && message.method().is_some_and(|method| method != Method::Ack)
 }
 
 /// §17.2.3: to its transaction, or on as a new request.

@@ -8,6 +8,7 @@
 use super::incoming::Incoming;
 use super::plan::{Plan, Target};
 use crate::message::{MethodKind, StatusCode};
+use crate::proxy::breadth::Breadth;
 use crate::time::{Duration, Instant};
 use crate::transaction::{
     ClientInvite, ClientNonInvite, Id, ServerInvite, ServerNonInvite, TransactionKey,
@@ -125,6 +126,8 @@ pub(crate) struct BranchSlot {
     pub(crate) target: Target,
     /// Where else the target can be reached, the next one last (RFC 3263 §4.3).
     pub(crate) alternatives: SmallVec<[Flow; 2]>,
+    /// What it may be forked into further on.
+    pub(crate) breadth: Breadth,
 }
 
 /// What is known of one branch.

@@ -172,3 +172,36 @@ fn nobody_answers() {
     bench.skip(Instant::START + secs(200));
     assert_eq!(bench.engine.census(), Census::default());
 }
+
+#[test]
+fn what_is_not_a_whole_response_is_not_relayed() {
+    let mut bench = Bench::new();
+    let sent = bench.send("192.0.2.10:5060", INVITE);
+    let ok = response(&sent[1].1, "200 OK", "b");
+    let without = |name: &str, nth: usize| {
+        let line = ok.lines().filter(|line| line.starts_with(name)).nth(nth);
+        ok.replacen(&format!("{}\n", line.expect("a header")), "", 1)
+    };
+    // §16.7 step 3: with no Via but ours it is meant for this node.
+    for broken in [without("Via", 1), without("Call-ID", 0), without("From", 0), without("To", 0)] {
+        assert!(bench.send("192.0.2.20:5060", &broken).is_empty(), "{broken}");
+    }
+    assert_eq!(bench.send("192.0.2.20:5060", &ok).len(), 1);
+}
+
+#[test]
+fn two_call_ids_are_one_too_many() {
+    let mut bench = Bench::new();
+    let sent = bench.send("192.0.2.10:5060", &INVITE.replace("CSeq", "Call-ID: c2\nCSeq"));
+    assert_eq!(sent.len(), 1);
+    assert!(sent[0].1.starts_with("SIP/2.0 400"), "{sent:?}");
+}
+
+#[test]
+fn an_ack_does_not_wait_for_an_address_for_ever() {
+    let mut bench = Bench::new();
+    let ack = within_dialog("ACK").replace("bob@192.0.2.20 SIP", "bob@example.net SIP");
+    bench.send("192.0.2.10:5060", &ack);
+    bench.skip(Instant::START + secs(400));
+    assert_eq!(bench.engine.census(), Census::default());
+}

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str;
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 
 use super::error::{ParseCause, ParseError};
 use super::header::HeaderName;
@@ -133,7 +133,19 @@ fn read_v6<'a>(cursor: &mut Cursor<'a>) -> Result<Host<'a>, ParseError> {
 }
 
 fn v6(bytes: &[u8]) -> Option<Host<'static>> {
-    str::from_utf8(bytes).ok()?.parse().ok().map(Host::V6)
+    let address = str::from_utf8(bytes).ok()?.parse().ok();
+    address.or_else(|| v6_before_v4(bytes)).map(Host::V6)
+}
+
+/// RFC 3261's grammar has three colons before an IPv4 address where RFC 4291 has two: both are
+/// read (RFC 5118 §4.10).
+#[cold]
+fn v6_before_v4(bytes: &[u8]) -> Option<Ipv6Addr> {
+    let (left, right) = bytes.split_at_checked(memmem::find(bytes, b":::")?)?;
+    let last = v4(right.get(3..)?)?.to_bits();
+    let left: Ipv6Addr = str::from_utf8(bytes.get(..left.len() + 2)?).ok()?.parse().ok()?;
+    let is_free = left.to_bits() & u128::from(u32::MAX) == 0;
+    is_free.then(|| Ipv6Addr::from_bits(left.to_bits() | u128::from(last)))
 }
 
 fn unreadable(bytes: &[u8], offset: usize) -> ParseError {
@@ -212,6 +224,16 @@ mod tests {
         let long = Host::parse(b"[2001:0DB8:0:0:0:0:0:0001]").expect("long");
         assert_eq!(Host::parse(b"[2001:db8::1]"), Ok(long));
         assert_eq!(long.to_string(), "[2001:db8::1]");
+    }
+
+    #[test]
+    fn a_third_colon_before_an_ipv4_address_is_ignored() {
+        let two = Host::parse(b"[2001:db8::192.0.2.1]").expect("two colons");
+        assert_eq!(Host::parse(b"[2001:db8:::192.0.2.1]"), Ok(two));
+        assert_eq!(Host::parse(b"[:::192.0.2.1]"), Host::parse(b"[::192.0.2.1]"));
+        for host in [&b"[2001:db8:::1]"[..], b"[::1:::1.2.3.4]", b"[1:2:3:4:5:6:7:::1.2.3.4]"] {
+            assert!(Host::parse(host).is_err(), "{}", host.escape_ascii());
+        }
     }
 
     #[test]

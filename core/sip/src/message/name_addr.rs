@@ -90,6 +90,11 @@ fn parse(raw: &[u8]) -> Result<NameAddr<'_>, ParseError> {
     match memchr3(b'<', b';', b'"', cursor.rest()) {
         Some(found) if cursor.rest().get(found) == Some(&b'<') => {
             let display = trim_end(slice(cursor.rest(), 0, found));
+            // Where values may be a list, a comma outside quotes ends one: nowhere is it a name's.
+            if let Some(comma) = memchr(b',', display) {
+                cursor.skip(comma);
+                return Err(cursor.unexpected());
+            }
             cursor.skip(found);
             bracketed(raw, display, cursor)
         }
@@ -191,6 +196,7 @@ mod tests {
             "<sip:a@b>>;tag=1",
             "sip:a@b?Route=%3Csip:c%3E",
             "sip:a@b, sip:c@d",
+            "Bell, Alexander <sip:a@b>",
             "sip:a@b c",
             ";tag=1",
         ] {

@@ -73,6 +73,7 @@ impl Bench {
             let changes = RequestChanges {
                 request_uri: b"sip:next.example",
                 max_forwards: 1,
+                max_breadth: None,
                 vias: &[OWN_VIA],
                 top_via,
                 record_routes: &[],

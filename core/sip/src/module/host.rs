@@ -8,6 +8,8 @@ use super::{Event, Module};
 use crate::engine::core::Core;
 use crate::engine::slots::{ContextId, ServerId, TimerKey};
 use crate::entropy::Entropy;
+use crate::message::{Host as MessageHost, Uri};
+use crate::proxy::resolver::{Known, Question, order};
 use crate::proxy::target;
 use crate::routing::Reply;
 use crate::shard::{ShardId, ShardMap};
@@ -35,6 +37,8 @@ pub trait Host<M: Module> {
     /// The flow that leads to a URI, sent from this listener where it fits and from the first that
     /// fits otherwise; `None` when the URI names no address that can be reached from here.
     fn flow_to(&self, uri: &[u8], from: Option<ListenerId>) -> Option<Flow>;
+    /// The same for names too: what DNS has said of it, or that it is being asked.
+    fn reach(&mut self, uri: &[u8], from: Option<ListenerId>) -> Reach;
     /// The shard's stream of random numbers.
     fn entropy(&mut self) -> &mut Entropy;
     /// Sends a message that belongs to no transaction.
@@ -64,6 +68,17 @@ pub trait Host<M: Module> {
     /// for the top Via, which is written here. Answers come to [`Module::answered`] with this
     /// token, the last of them final; an error means that there will be none.
     fn originate(&mut self, flow: Flow, bytes: &[u8], token: M::Token) -> Result<(), NotSent>;
+}
+
+/// Where a URI leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Over this flow.
+    Over(Flow),
+    /// It has no address, or none that can be reached from here.
+    Nowhere,
+    /// DNS is being asked, or does not answer; ask again in a while.
+    Unknown,
 }
 
 /// Why a request of our own was not sent.
@@ -110,6 +125,38 @@ impl<S: Has<M, N>, M: Module, N> Host<M> for HostAt<'_, S, M, N> {
         let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         let received = Flow::udp(from.unwrap_or_default(), nowhere);
         target::flow_to(uri, &self.core.identity, received).ok()
+    }
+    fn reach(&mut self, uri: &[u8], from: Option<ListenerId>) -> Reach {
+        if let Some(flow) = self.flow_to(uri, from) {
+            return Reach::Over(flow);
+        }
+        let Some(uri) = Uri::parse(uri).ok().filter(|uri| uri.scheme.is_sip()) else {
+            return Reach::Nowhere;
+        };
+        let named = matches!(uri.maddr().unwrap_or(uri.host), MessageHost::Name(_));
+        if !named {
+            return Reach::Nowhere;
+        }
+        let question = Question::of(&uri);
+        let core = &mut *self.core;
+        let places = match core.resolver.look(&question, core.now) {
+            Known::Places(places) => places,
+            Known::Nothing => return Reach::Nowhere,
+            Known::Failed => return Reach::Unknown,
+            Known::Unasked => {
+                if core.resolver.prompt(&question) {
+                    core.out.questions.push(question);
+                }
+                return Reach::Unknown;
+            }
+        };
+        let first = order(&places, &mut core.entropy).iter().find_map(|place| {
+            let (transport, remote) = (place.transport, place.address);
+            let from = from.unwrap_or_default();
+            let listener = core.identity.listener_for(transport, remote, from)?;
+            Some(Flow { transport, listener, remote, connection: None })
+        });
+        first.map_or(Reach::Nowhere, Reach::Over)
     }
     fn entropy(&mut self) -> &mut Entropy {
         &mut self.core.entropy

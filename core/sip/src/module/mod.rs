@@ -14,7 +14,7 @@ pub mod list;
 
 pub use configured::{Configured, ConfiguredModules, NodeFacts};
 pub use event::Event;
-pub use host::Host;
+pub use host::{Host, Reach};
 pub use list::{Cons, Either, Has, Modules, Never, Nil, Succ, Zero};
 
 use crate::engine::incoming::Incoming;

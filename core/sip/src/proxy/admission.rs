@@ -6,7 +6,9 @@
 
 use super::branch::{Branch, Digest};
 use super::identity::Identity;
-use crate::message::{Message, Method, ParseCause, ParseError, Scheme, StatusCode, Uri};
+use crate::message::{
+    HeaderName, Message, Method, ParseCause, ParseError, Scheme, StatusCode, Uri,
+};
 use std::fmt;
 
 /// Where Max-Forwards starts when the header is missing (§16.6 step 3).
@@ -29,6 +31,8 @@ pub(crate) enum Rejection {
     Malformed(ParseError),
     /// CSeq names another method than the request line (§8.1.1.5).
     MethodMismatch,
+    /// The same, and the method of the request line is not known here (RFC 4475 §3.1.2.18).
+    UnknownMethod,
     /// The Request-URI's scheme is not SIP's (§16.3 step 2).
     Scheme,
     /// Max-Forwards is used up (§16.3 step 3).
@@ -45,6 +49,7 @@ impl Rejection {
         match self {
             Rejection::Malformed(error) => error.status(),
             Rejection::MethodMismatch => StatusCode::BAD_REQUEST,
+            Rejection::UnknownMethod => StatusCode::NOT_IMPLEMENTED,
             Rejection::Scheme => StatusCode::UNSUPPORTED_URI_SCHEME,
             Rejection::TooManyHops => StatusCode::TOO_MANY_HOPS,
             Rejection::Loop => StatusCode::LOOP_DETECTED,
@@ -58,6 +63,7 @@ impl fmt::Display for Rejection {
         match self {
             Rejection::Malformed(error) => write!(f, "{error}"),
             Rejection::MethodMismatch => write!(f, "CSeq names another method"),
+            Rejection::UnknownMethod => write!(f, "CSeq names another method than an unknown one"),
             Rejection::Scheme => write!(f, "unsupported URI scheme"),
             Rejection::TooManyHops => write!(f, "Max-Forwards is 0"),
             Rejection::Loop => write!(f, "loop detected"),
@@ -78,6 +84,13 @@ pub(crate) fn admit(
         Scheme::Sip | Scheme::Sips | Scheme::Tel => {}
         Scheme::Tels | Scheme::Urn | Scheme::Other(_) => return Err(Rejection::Scheme),
     }
+    // §19.1.1 allows no headers here, and none may be translated into any (RFC 4475 §3.1.2.11).
+    if uri.headers.is_some() {
+        let cause = ParseCause::UnexpectedByte(b'?');
+        let error = ParseError { header: HeaderName::StartLine, offset: 0, cause };
+        return Err(Rejection::Malformed(error));
+    }
+    message.number(HeaderName::MaxBreadth, u32::MAX).map_err(Rejection::Malformed)?;
     let max_forwards = match message.max_forwards().map_err(Rejection::Malformed)? {
         None => Some(MAX_FORWARDS_DEFAULT),
         Some(0) if method == Method::Options && identity.is_ours(&uri) => None,
@@ -102,12 +115,13 @@ fn check_mandatory<'a>(message: &Message<'a>) -> Result<Method<'a>, Rejection> {
         return Err(Rejection::Malformed(ParseError { header, offset: 0, cause }));
     }
     message.top_via().map_err(Rejection::Malformed)?;
-    message.from().map_err(Rejection::Malformed)?;
-    message.to().map_err(Rejection::Malformed)?;
+    message.from().and_then(|from| from.uri()).map_err(Rejection::Malformed)?;
+    message.to().and_then(|to| to.uri()).map_err(Rejection::Malformed)?;
     message.call_id().map_err(Rejection::Malformed)?;
     let cseq = message.cseq().map_err(Rejection::Malformed)?;
     match message.method() {
         Some(method) if method == cseq.method => Ok(method),
+        Some(Method::Other(_)) => Err(Rejection::UnknownMethod),
         Some(_) | None => Err(Rejection::MethodMismatch),
     }
 }

@@ -6,6 +6,7 @@
 
 use super::attempt;
 use super::branch::Branch;
+use super::breadth::{Breadth, Exhausted, Shares};
 use super::identity::Identity;
 use super::response;
 use crate::engine::core::{Core, Scratch, State};
@@ -42,20 +43,39 @@ pub(crate) fn relay<L: ModuleList>(state: &mut State<L>, id: ContextId, watch: W
         return response::settle(state, id);
     }
     supersede(&mut state.core, id);
+    let Some(context) = state.core.contexts.get(id) else { return };
+    let free = BRANCHES_MAX.saturating_sub(context.branches.len());
+    if targets.len() > free {
+        state.core.metrics.branches_refused += 1;
+        targets.truncate(free);
+    }
+    let mut shares = Shares::of(context, targets.len());
     for target in &targets {
-        let Some(context) = state.core.contexts.get_mut(id) else { return };
-        if context.branches.len() >= BRANCHES_MAX {
-            state.core.metrics.branches_refused += 1;
-            break;
-        }
-        let waiting = BranchState::Resolving;
-        let alternatives = SmallVec::new();
-        let slot = BranchSlot { state: waiting, target: *target, alternatives };
-        let index = u8::try_from(context.branches.len()).unwrap_or(u8::MAX);
-        context.branches.push(slot);
-        attempt::start(state, id, index);
+        open_branch(state, id, target, &mut shares);
     }
     response::settle(state, id);
+}
+
+fn open_branch<L: ModuleList>(
+    state: &mut State<L>,
+    id: ContextId,
+    target: &Target,
+    shares: &mut Result<Shares, Exhausted>,
+) {
+    let Some(context) = state.core.contexts.get_mut(id) else { return };
+    let index = u8::try_from(context.branches.len()).unwrap_or(u8::MAX);
+    let (waiting, breadth) = match shares {
+        Ok(shares) => (BranchState::Resolving, shares.next()),
+        Err(Exhausted) => {
+            (BranchState::Failed(StatusCode::MAX_BREADTH_EXCEEDED), Breadth::Share(0))
+        }
+    };
+    let alternatives = SmallVec::new();
+    let slot = BranchSlot { state: waiting, target: *target, alternatives, breadth };
+    context.branches.push(slot);
+    if shares.is_ok() {
+        attempt::start(state, id, index);
+    }
 }
 
 /// A new round of branches discards the answers of the rounds before it.
@@ -139,10 +159,11 @@ pub(super) fn send<L: ModuleList>(
         return Err(StatusCode::SERVER_INTERNAL_ERROR);
     };
     let max_forwards = context.max_forwards.ok_or(StatusCode::TOO_MANY_HOPS)?;
+    let reach = Reach { max_forwards, breadth: branch.breadth };
     let (target, server, loop_digest) = (branch.target, context.server, context.loop_digest);
     let request = Rc::clone(&context.request);
     let plan = std::mem::take(&mut context.plan);
-    let attempt = Attempt { id, index, server, loop_digest, max_forwards, flow };
+    let attempt = Attempt { id, index, server, loop_digest, reach, flow };
     let sent = send_attempt(state, &attempt, &request, &plan, &target);
     if let Some(context) = state.core.contexts.get_mut(id) {
         context.plan = plan;
@@ -155,8 +176,15 @@ struct Attempt {
     index: u8,
     server: Option<ServerId>,
     loop_digest: u64,
-    max_forwards: u32,
+    reach: Reach,
     flow: Flow,
+}
+
+/// How far a branch may still go, in both directions.
+#[derive(Clone, Copy)]
+struct Reach {
+    max_forwards: u32,
+    breadth: Breadth,
 }
 
 fn send_attempt<L: ModuleList>(
@@ -166,7 +194,7 @@ fn send_attempt<L: ModuleList>(
     plan: &Plan,
     target: &Target,
 ) -> Result<Option<ClientId>, StatusCode> {
-    let Attempt { id, index, server, loop_digest, max_forwards, flow } = *attempt;
+    let Attempt { id, index, server, loop_digest, reach, flow } = *attempt;
     let message = request.message();
     let hop = hop(message, plan, target).map_err(|error| error.status())?;
     let mut scratch = std::mem::take(&mut state.core.scratch);
@@ -185,7 +213,7 @@ fn send_attempt<L: ModuleList>(
                 loop_digest,
                 &timers,
                 |out, branch| {
-                    write(&identity, request, (&hop, flow, max_forwards), branch, texts, out);
+                    write(&identity, request, (&hop, flow, reach), branch, texts, out);
                 },
             );
             client.map(Some).ok_or(StatusCode::SERVICE_UNAVAILABLE)
@@ -195,7 +223,7 @@ fn send_attempt<L: ModuleList>(
             let digest = stateless_digest(state, message, top);
             let branch = Branch::Stateless { digest, loop_digest };
             state.core.out.sends.send_with(flow, |out| {
-                write(&identity, request, (&hop, flow, max_forwards), &branch, texts, out);
+                write(&identity, request, (&hop, flow, reach), &branch, texts, out);
             });
             state.core.metrics.requests_sent += 1;
             Ok(None)
@@ -210,7 +238,7 @@ type Texts<'t> = (&'t mut Vec<u8>, &'t mut [Vec<u8>; 2], &'t mut Edits);
 fn write(
     identity: &Identity,
     request: &Incoming,
-    (hop, flow, max_forwards): (&Hop<'_>, Flow, u32),
+    (hop, flow, reach): (&Hop<'_>, Flow, Reach),
     branch: &Branch,
     (via, record_route, edits): Texts<'_>,
     out: &mut Vec<u8>,
@@ -222,7 +250,8 @@ fn write(
     let used = both.iter().position(|text| text.is_empty()).unwrap_or(2);
     let changes = RequestChanges {
         request_uri: hop.request_uri,
-        max_forwards,
+        max_forwards: reach.max_forwards,
+        max_breadth: reach.breadth.header(),
         vias: &[via],
         top_via: top_via_stamp(request),
         record_routes: both.get(..used).unwrap_or(&[]),

@@ -7,6 +7,7 @@
 pub(crate) mod admission;
 pub(crate) mod attempt;
 pub(crate) mod branch;
+pub(crate) mod breadth;
 pub(crate) mod cancel;
 pub(crate) mod forward;
 pub(crate) mod identity;

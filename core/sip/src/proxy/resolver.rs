@@ -93,17 +93,21 @@ struct Entry {
 /// A shard's memory of names. `W` is whoever waits for an answer.
 pub(crate) struct Resolver<W> {
     known: Map<Question, Entry>,
+    // Apart from the places, so that a flood of names that nobody has heard of displaces none.
+    missing: Map<Question, Entry>,
     waiting: Map<Question, SmallVec<[W; 2]>>,
 }
 
 impl<W> Resolver<W> {
     pub(crate) fn new(key: (u64, u64)) -> Resolver<W> {
-        Resolver { known: Map::new(key), waiting: Map::new(key) }
+        Resolver { known: Map::new(key), missing: Map::new(key), waiting: Map::new(key) }
     }
 
     /// What is known of a name.
     pub(crate) fn look(&self, question: &Question, now: Instant) -> Known {
-        let entry = self.known.get(question).filter(|entry| entry.until > now);
+        let fresh = |entry: &&Entry| entry.until > now;
+        let entry = self.known.get(question).filter(fresh);
+        let entry = entry.or_else(|| self.missing.get(question).filter(fresh));
         entry.map_or(Known::Unasked, |entry| entry.known.clone())
     }
 
@@ -123,6 +127,16 @@ impl<W> Resolver<W> {
         Ok(true)
     }
 
+    /// Somebody will look again later. `true` when the question must be asked.
+    pub(crate) fn prompt(&mut self, question: &Question) -> bool {
+        let asked = self.waiting.get(question).is_some();
+        if asked || self.waiting.len() >= RESOLVER_NAMES_MAX {
+            return false;
+        }
+        self.waiting.insert(question.clone(), SmallVec::new());
+        true
+    }
+
     /// Takes an answer, and hands out who waited for it.
     pub(crate) fn answer(
         &mut self,
@@ -131,17 +145,18 @@ impl<W> Resolver<W> {
         now: Instant,
     ) -> SmallVec<[W; 2]> {
         let waiters = self.waiting.remove(&question).unwrap_or_default();
-        let (known, ttl) = match resolution {
+        let (table, known, ttl) = match resolution {
             Resolution::Found(places, ttl) => {
-                (Known::Places(Rc::from(places)), ttl.clamp(TTL_MIN, TTL_MAX))
+                let ttl = ttl.clamp(TTL_MIN, TTL_MAX);
+                (&mut self.known, Known::Places(Rc::from(places)), ttl)
             }
-            Resolution::Unknown => (Known::Nothing, TTL_NEGATIVE),
-            Resolution::Failed => (Known::Failed, TTL_FAILURE),
+            Resolution::Unknown => (&mut self.missing, Known::Nothing, TTL_NEGATIVE),
+            Resolution::Failed => (&mut self.missing, Known::Failed, TTL_FAILURE),
         };
-        if self.known.len() >= RESOLVER_NAMES_MAX {
-            self.known.clear();
+        if table.len() >= RESOLVER_NAMES_MAX {
+            table.clear();
         }
-        self.known.insert(question, Entry { known, until: now + ttl });
+        table.insert(question, Entry { known, until: now + ttl });
         waiters
     }
 
@@ -149,6 +164,7 @@ impl<W> Resolver<W> {
     #[cfg_attr(not(test), expect(dead_code, reason = "for the command `dns.delete_all`"))]
     pub(crate) fn forget(&mut self) {
         self.known.clear();
+        self.missing.clear();
     }
 }
 
@@ -235,11 +251,20 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_names_is_bounded() {
+    fn the_number_of_names_is_bounded_and_missing_ones_displace_none() {
         let mut resolver = Resolver::<u8>::new((1, 2));
+        let trunk = question("sip:trunk.example");
+        let found = Resolution::Found(vec![place(1, 0, 0)], secs(30));
+        resolver.answer(trunk.clone(), found.clone(), Instant::START);
         for n in 0..2 * RESOLVER_NAMES_MAX {
             let name = question(&format!("sip:h{n}.example"));
             resolver.answer(name, Resolution::Unknown, Instant::START);
+        }
+        assert!(resolver.missing.len() <= RESOLVER_NAMES_MAX);
+        assert!(matches!(resolver.look(&trunk, Instant::START), Known::Places(_)));
+        for n in 0..2 * RESOLVER_NAMES_MAX {
+            let name = question(&format!("sip:h{n}.example"));
+            resolver.answer(name, found.clone(), Instant::START);
         }
         assert!(resolver.known.len() <= RESOLVER_NAMES_MAX);
     }

@@ -311,7 +311,14 @@ pub(crate) fn settle<L: ModuleList>(state: &mut State<L>, id: ContextId) {
     if context.final_sent || !context.is_settled() {
         return;
     }
-    let Some((status, response)) = best(&context.branches) else { return };
+    let Some((status, response)) = best(&context.branches) else {
+        if context.server.is_none() && matches!(context.watch, Watch::Routing) {
+            // An ACK has no response to wait for: that it went is all there is to know.
+            context.watch = Watch::Ended(Relayed::Answered(StatusCode::OK));
+            state.core.wake(id);
+        }
+        return;
+    };
     match context.watch {
         Watch::Routing => {
             context.watch = Watch::Ended(Relayed::Failed(status, response));

@@ -22,6 +22,8 @@ pub struct RequestChanges<'c> {
     pub request_uri: &'c [u8],
     /// The new Max-Forwards.
     pub max_forwards: u32,
+    /// The new Max-Breadth; `None` leaves it as it was.
+    pub max_breadth: Option<u32>,
     /// Own Via values, topmost first.
     pub vias: &'c [&'c [u8]],
     /// What becomes of the topmost Via that was received.
@@ -125,7 +127,7 @@ pub fn write_forwarded_request(
                     copy.apply(&mut sink, entry, fate);
                 }
             }
-        } else if entry.name != HeaderName::MaxForwards {
+        } else if !is_rewritten(entry.name, changes) {
             copy.keep(&mut sink, entry);
         }
     }
@@ -140,6 +142,12 @@ pub fn write_forwarded_request(
     copy.finish(sink);
 }
 
+/// Whether a new line stands for this one.
+fn is_rewritten(name: HeaderName, changes: &RequestChanges<'_>) -> bool {
+    name == HeaderName::MaxForwards
+        || (name == HeaderName::MaxBreadth && changes.max_breadth.is_some())
+}
+
 /// The lines that a proxy adds: below all Via lines, above everything else.
 fn write_top(sink: &mut Sink<'_, '_>, changes: &RequestChanges<'_>) {
     for record_route in changes.record_routes {
@@ -151,6 +159,11 @@ fn write_top(sink: &mut Sink<'_, '_>, changes: &RequestChanges<'_>) {
     sink.raw(b"Max-Forwards: ");
     sink.decimal(changes.max_forwards as usize);
     sink.raw(b"\r\n");
+    if let Some(breadth) = changes.max_breadth {
+        sink.raw(b"Max-Breadth: ");
+        sink.decimal(breadth as usize);
+        sink.raw(b"\r\n");
+    }
     for line in changes.edits.inserted() {
         sink.raw(line);
     }
@@ -343,6 +356,7 @@ mod tests {
     const CHANGES: RequestChanges<'static> = RequestChanges {
         request_uri: b"sip:b",
         max_forwards: 69,
+        max_breadth: None,
         vias: &[b"SIP/2.0/UDP p;branch=z9hG4bK1"],
         top_via: TopVia::Keep,
         record_routes: &[],
