@@ -1,1 +1,17 @@
-//! To be filled.
+//! Strowger's modules: one folder each, compiled into a routing as a tuple of types.
+//!
+//! For: registrar, location, digest and their kin; pure like the engine that calls them.
+//! Not here: clocks, sockets, files, threads, logs (`core/node`); rules of the proxy (`core/sip`).
+#![forbid(unsafe_code)]
+
+pub mod ask;
+pub mod auth;
+#[cfg(test)]
+pub(crate) mod bench;
+pub mod dispatcher;
+pub mod json;
+mod keyed;
+pub mod location;
+pub mod permissions;
+pub mod pike;
+pub mod registrar;

@@ -1,0 +1,303 @@
+//! Tests of the location as a whole: expiry, events, storage, restarts, keep-alives, commands.
+
+use super::{DbMode, KeepAlive, Settings};
+use crate::bench;
+use crate::registrar::SaveOptions;
+use crate::registrar::rig::{BEGIN, House, Mood, Register, Town, invite, status, values};
+use strowger_sip::date::UnixTime;
+use strowger_sip::storage::{Datum, Note, Version};
+use strowger_sip::time::secs;
+
+fn house(location: Settings) -> House {
+    House { location, ..House::default() }
+}
+
+fn stored(db_mode: DbMode) -> House {
+    house(Settings { db_mode, ..Settings::default() })
+}
+
+fn user(name: &str, cseq: u32) -> Register {
+    let contact = format!("<sip:{name}@192.0.2.10>");
+    Register::of(name, &format!("call-{name}"), cseq).contact(&contact)
+}
+
+fn contacts(town: &mut Town) -> usize {
+    let sizes = town.command("ul.db_contacts", &[]);
+    sizes.iter().map(|size| size.parse::<usize>().expect("a number")).sum()
+}
+
+#[test]
+fn contacts_end_when_their_time_is_over() {
+    let mut town = Town::new(2, &House::default());
+    town.register(&user("bob", 1).line("Expires: 100"));
+    town.register(&user("al", 1).line("Expires: 200"));
+    town.advance(60);
+    town.register(&user("bob", 2).line("Expires: 100"));
+    town.advance(45);
+    assert_eq!(contacts(&mut town), 2);
+    town.advance(56);
+    assert_eq!(contacts(&mut town), 1);
+    town.advance(60);
+    assert_eq!(contacts(&mut town), 0);
+    let heard = town.heard();
+    assert_eq!(
+        heard,
+        [
+            "Insert bob sip:bob@192.0.2.10 1",
+            "Insert al sip:al@192.0.2.10 1",
+            "Update bob sip:bob@192.0.2.10 1",
+            "Expire bob sip:bob@192.0.2.10 0",
+            "Expire al sip:al@192.0.2.10 0",
+        ]
+    );
+    for shard in &town.node.shards {
+        assert!(shard.census().is_empty(), "{:?}", shard.census());
+    }
+}
+
+#[test]
+fn a_change_may_ask_not_to_be_published() {
+    let save = SaveOptions::default().unpublished();
+    let mut town = Town::new(1, &House { save, ..House::default() });
+    town.register(&user("bob", 1).contact("<sip:bob@192.0.2.11>"));
+    let heard = town.heard();
+    assert_eq!(heard.len(), 2);
+    assert!(heard.iter().all(|event| event.ends_with(" quiet")), "{heard:?}");
+}
+
+#[test]
+fn a_promise_waits_for_storage() {
+    let mut town = Town::new(2, &stored(DbMode::Realtime));
+    town.storage.mood = Mood::Dead;
+    assert_eq!(town.register(&user("bob", 1)), "");
+    town.storage.mood = Mood::Well;
+    assert_eq!(status(&town.register(&user("al", 1))), "200");
+    assert_eq!(town.storage.rows.len(), 1);
+    // Nothing was promised to bob: the change is taken back, and bob hears so.
+    let sent = town.advance(5);
+    let refused = sent.iter().map(|sent| status(&sent.text)).filter(|status| *status != "100");
+    assert_eq!(refused.collect::<Vec<_>>(), ["503"]);
+    assert_eq!(contacts(&mut town), 1);
+    assert_eq!(status(&town.register(&user("bob", 2))), "200");
+    assert_eq!(town.storage.rows.len(), 2);
+}
+
+#[test]
+fn what_storage_refuses_is_undone() {
+    let mut town = Town::new(2, &stored(DbMode::Realtime));
+    let before = town.register(&user("bob", 1).line("Expires: 100"));
+    town.storage.mood = Mood::Refusing;
+    let new = Register::of("bob", "other", 1).contact("<sip:bob@192.0.2.11>");
+    assert_eq!(status(&town.register(&new)), "503");
+    let longer = user("bob", 2).line("Expires: 900");
+    assert_eq!(status(&town.register(&longer)), "503");
+    let gone = Register::of("bob", "other", 2).contact("*").line("Expires: 0");
+    assert_eq!(status(&town.register(&gone)), "503");
+    let after = town.register(&Register::of("bob", "asks", 1));
+    assert_eq!(values(&after, "Contact"), values(&before, "Contact"));
+    let heard = town.heard();
+    assert_eq!(heard.len(), 7, "{heard:?}");
+    assert_eq!(heard[6], "Insert bob sip:bob@192.0.2.10 1");
+}
+
+#[test]
+fn a_restart_brings_every_promise_back() {
+    for (mode, shards) in [(DbMode::Realtime, 2), (DbMode::Delayed, 4), (DbMode::Realtime, 1)] {
+        let house = stored(mode);
+        let mut town = Town::new(2, &house);
+        for n in 0..100 {
+            let register = user(&format!("u{n}"), 1).line("Expires: 1000");
+            assert_eq!(status(&town.register(&register)), "200");
+        }
+        let short = user("short", 1).line("Expires: 60");
+        town.register(&short);
+        let gone = user("u7", 2).line("Expires: 0");
+        assert_eq!(status(&town.register(&gone)), "200");
+        assert_eq!(town.storage.rows.len(), 100);
+        // A row that ended while the node was down, and one that nobody can read.
+        for (_, record) in town.storage.rows.values_mut() {
+            if record[1] == Datum::Text("short".into()) {
+                record[6] = Datum::Date(UnixTime::from_secs(BEGIN - 5));
+            }
+        }
+        town.storage.rows.insert(("location", "x".into()), (Version(1), vec![Datum::Null]));
+        let mut town = town.restarted(shards, &house);
+        assert_eq!(contacts(&mut town), 99);
+        let sizes = town.command("ul.db_contacts", &[]);
+        assert_eq!(sizes.len(), usize::from(shards));
+        assert!(sizes.iter().all(|size| size != "0"), "{sizes:?}");
+        let sent = town.send("192.0.2.9:5060", &invite("sip:u42@example.com", "i"));
+        assert!(sent.iter().any(|s| s.text.starts_with("INVITE sip:u42@192.0.2.10")));
+        let sent = town.send("192.0.2.9:5060", &invite("sip:u7@example.com", "i2"));
+        assert!(sent.iter().any(|s| status(&s.text) == "404"));
+        // They still end in time.
+        town.advance(1001);
+        assert_eq!(contacts(&mut town), 0);
+    }
+}
+
+#[test]
+fn a_contact_behind_a_nat_is_reached_after_a_restart() {
+    let save = SaveOptions::default().behind_nat();
+    let house = House { save, ..stored(DbMode::Realtime) };
+    let mut town = Town::new(1, &house);
+    let register = Register::of("bob", "c1", 1).contact("<sip:bob@10.0.0.5>").text();
+    town.send("203.0.113.7:40000", &register);
+    let mut town = town.restarted(2, &house);
+    let sent = town.send("192.0.2.9:5060", &invite("sip:bob@example.com", "i"));
+    let branch = sent.iter().find(|s| s.text.starts_with("INVITE")).expect("a branch");
+    assert_eq!(branch.to, "203.0.113.7:40000");
+}
+
+#[test]
+fn another_writer_of_the_database_is_seen() {
+    let house = stored(DbMode::DatabaseOnly);
+    let mut one = Town::new(2, &house);
+    assert_eq!(status(&one.register(&user("bob", 1))), "200");
+    // Another node with the same database, which was running already.
+    let mut two = Town::new(2, &house);
+    two.storage.rows = one.storage.rows.clone();
+    let sent = two.send("192.0.2.9:5060", &invite("sip:bob@example.com", "i"));
+    assert!(sent.iter().any(|s| s.text.starts_with("INVITE sip:bob@192.0.2.10")), "{sent:?}");
+    two.advance(1);
+    let gone = user("bob", 2).line("Expires: 0");
+    assert_eq!(status(&two.register(&gone)), "200");
+    assert!(two.storage.rows.is_empty());
+    one.storage.rows.clear();
+    let sent = one.send("192.0.2.9:5060", &invite("sip:bob@example.com", "i2"));
+    assert!(sent.iter().any(|s| status(&s.text) == "404"));
+    one.storage.mood = Mood::Refusing;
+    let sent = one.send("192.0.2.9:5060", &invite("sip:bob@example.com", "i3"));
+    assert!(sent.iter().any(|s| status(&s.text) == "503"));
+}
+
+#[test]
+fn after_an_overflow_storage_is_told_everything_again() {
+    let mut town = Town::new(2, &stored(DbMode::Delayed));
+    for n in 0..50 {
+        town.register(&user(&format!("u{n}"), 1));
+    }
+    town.storage.rows.clear();
+    town.note(0, Note::Resync);
+    town.note(1, Note::Resync);
+    town.advance(1);
+    assert_eq!(town.storage.rows.len(), 50);
+}
+
+fn kept_alive(settings: KeepAlive) -> House {
+    let keep_alive = KeepAlive { interval: secs(40), randomize: 0, ..settings };
+    let save = SaveOptions::default().behind_nat();
+    House { save, ..house(Settings { keep_alive, ..Settings::default() }) }
+}
+
+#[test]
+fn keep_alives_are_spread_over_their_interval() {
+    let mut town = Town::new(1, &kept_alive(KeepAlive { mode: 1, ..KeepAlive::default() }));
+    for n in 0..100 {
+        town.register(&user(&format!("u{n}"), 1));
+    }
+    town.advance(1);
+    let mut busiest = 0;
+    let mut all = std::collections::BTreeSet::new();
+    for _ in 0..40 {
+        let sent = town.advance(1);
+        let requests: Vec<_> = sent.iter().filter(|s| s.text.starts_with("OPTIONS")).collect();
+        for request in &requests {
+            let ok = bench::response(&request.text.replace('\r', ""), "200 OK");
+            town.send("192.0.2.10:5060", &ok);
+        }
+        // A request may be sent again before its answer arrives.
+        let before = all.len();
+        all.extend(requests.iter().map(|s| values(&s.text, "Call-ID").concat()));
+        busiest = busiest.max(all.len() - before);
+    }
+    assert!((99..=101).contains(&all.len()), "{}", all.len());
+    assert!(busiest <= 5, "{busiest}");
+}
+
+#[test]
+fn a_contact_that_stays_silent_is_removed() {
+    let timeout = secs(60);
+    let mut town =
+        Town::new(1, &kept_alive(KeepAlive { mode: 3, timeout, ..KeepAlive::default() }));
+    town.register(&user("bob", 1));
+    town.advance(90);
+    assert_eq!(contacts(&mut town), 1);
+    town.advance(60);
+    assert_eq!(contacts(&mut town), 0);
+    assert_eq!(town.heard().last().map(String::as_str), Some("Delete bob sip:bob@192.0.2.10 0"));
+}
+
+#[test]
+fn empty_lines_keep_nat_bindings_open() {
+    let keep_alive = KeepAlive { natping_interval: secs(30), mode: 0, ..KeepAlive::default() };
+    let mut town = Town::new(2, &kept_alive(keep_alive));
+    town.register(&user("bob", 1));
+    let sent = town.advance(95);
+    assert_eq!(sent.iter().filter(|s| s.text == "\r\n\r\n").count(), 3, "{sent:?}");
+    assert!(sent.iter().all(|s| s.to == "192.0.2.10:5060"));
+}
+
+#[test]
+fn commands_show_and_change_contacts() {
+    let mut town = Town::new(4, &House::default());
+    town.register(&user("bob", 1).line("User-Agent: a \"phone\""));
+    let shown = town.command("ul.lookup", &["location", "bob"]);
+    assert_eq!(shown.len(), 1);
+    assert!(shown[0].contains("\"Address\":\"sip:bob@192.0.2.10\""), "{shown:?}");
+    assert!(shown[0].contains("\"User-Agent\":\"a \\\"phone\\\"\""), "{shown:?}");
+    assert!(shown[0].contains("\"Ruid\":\"n1-"), "{shown:?}");
+    let add = ["location", "al", "sip:al@192.0.2.30", "0", "0.7", ".", "0", "0", "0"];
+    assert_eq!(town.command("ul.add", &add), ["\"OK\""]);
+    let shown = town.command("ul.lookup", &["location", "al"]);
+    assert!(shown[0].contains("\"Expires\":\"permanent\",\"Q\":\"0.700\""), "{shown:?}");
+    let dumped = town.command("ul.dump", &["brief"]).concat();
+    assert!(dumped.contains("\"AoR\":\"bob\"") && dumped.contains("sip:al@192.0.2.30"));
+    let remove = ["location", "al", "sip:al@192.0.2.30"];
+    assert_eq!(town.command("ul.rm_contact", &remove), ["\"OK\""]);
+    assert_eq!(town.command("ul.rm", &["location", "bob"]), ["\"OK\""]);
+    assert_eq!(contacts(&mut town), 0);
+    for (name, arguments) in [
+        ("ul.lookup", vec!["location", "bob"]),
+        ("ul.lookup", vec!["elsewhere", "bob"]),
+        ("ul.lookup", vec![]),
+        ("ul.rm", vec!["location", "bob"]),
+        ("ul.add", vec!["location", "bob", "no uri", "0", "0"]),
+        ("ul.add", vec!["location", "bob", "sip:b@h", "soon", "0"]),
+        ("ul.add", vec!["location", "bob", "sip:b@h", "1", "7", "."]),
+    ] {
+        assert!(town.command(name, &arguments).is_empty(), "{name} {arguments:?}");
+    }
+}
+
+/// Storage and timers not counted; `benches` prints what a process takes in all.
+#[test]
+fn a_contact_takes_less_than_512_bytes() {
+    use super::table::Table;
+    use super::{Aor, Contact, Facts, Texts};
+    use strowger_sip::transport::{Flow, ListenerId};
+    const CONTACTS: usize = 100_000;
+    let mut table = Table::new(CONTACTS, (1, 2));
+    for n in 0..CONTACTS {
+        let aor = Aor::new(&format!("subscriber{n}@example.com")).expect("a key");
+        let texts = [
+            format!("sip:subscriber{n}@10.20.30.40:5062;transport=udp"),
+            format!("{n:08x}-aaaa-bbbb-cccc@10.20.30.40"),
+            format!("node1-0-{n:013x}"),
+        ];
+        let texts = Texts {
+            uri: texts[0].as_bytes(),
+            call_id: texts[1].as_bytes(),
+            ruid: texts[2].as_bytes(),
+            user_agent: b"Some Vendor Phone 12.34.56.78",
+            received: b"sip:203.0.113.7:40000",
+            ..Texts::default()
+        };
+        let now = UnixTime::from_secs(BEGIN);
+        let mut facts = Facts::new(now, Some(now + secs(3600)));
+        facts.flow = Some(Flow::udp(ListenerId(0), "203.0.113.7:40000".parse().expect("one")));
+        table.change(&aor, |contacts| contacts.push(Contact::new(&texts, facts)));
+    }
+    let bytes = table.bytes() / CONTACTS;
+    assert!(bytes <= 512, "{bytes} bytes a contact");
+}

@@ -1,0 +1,266 @@
+//! `save`: a REGISTER from the request to its answer.
+//!
+//! For: RFC 3261 §10.3 as one awaited call of a routing.
+//! Not here: reading (`read.rs`), deciding (`location/change.rs`), the 200 (`reply.rs`).
+//! Invariants: nobody's bindings change without proof of who asks: an [`Authenticated`] user of
+//! that address, or a routing that says in so many words that it trusts the request.
+
+use super::Registrar;
+use super::fault::{NotSaved, SaveFault};
+use super::read::Registration;
+use crate::auth::Authenticated;
+use crate::location::{Answer as Located, Aor, Contact, Locating, Location, Operation, Refusal};
+use std::rc::Rc;
+use strowger_sip::message::{Message, MethodKind, Uri};
+use strowger_sip::module::Has;
+use strowger_sip::routing::{Answer, ListOf, Reply, Request, Routing};
+
+/// On whose behalf a REGISTER is carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Registrant {
+    /// A user who has proved to be one; may change the address of the same name.
+    User(Authenticated),
+    /// A user who may change any address: a trunk, an operator's console.
+    AnyAddressOf(Authenticated),
+    /// Nobody in particular; see [`Trusted`].
+    Trusted(Trusted),
+}
+
+/// The routing's word that a request may pass without credentials: it came over a private link, or
+/// its source was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trusted;
+
+impl From<Authenticated> for Registrant {
+    fn from(user: Authenticated) -> Registrant {
+        Registrant::User(user)
+    }
+}
+
+impl From<Trusted> for Registrant {
+    fn from(trusted: Trusted) -> Registrant {
+        Registrant::Trusted(trusted)
+    }
+}
+
+/// What a routing may want otherwise for one REGISTER.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SaveOptions {
+    pub(super) memory_only: bool,
+    pub(super) one_contact: bool,
+    pub(super) contacts_max: Option<usize>,
+    pub(super) aor: Option<String>,
+    pub(super) behind_nat: bool,
+    pub(super) received: Option<String>,
+    pub(super) flags: u32,
+    pub(super) cflags: u32,
+    pub(super) quiet: bool,
+}
+
+impl SaveOptions {
+    /// Keep it out of storage (flag 1).
+    #[must_use]
+    pub fn memory_only(mut self) -> SaveOptions {
+        self.memory_only = true;
+        self
+    }
+
+    /// The request's contact replaces all others (flag 4).
+    #[must_use]
+    pub fn one_contact(mut self) -> SaveOptions {
+        self.one_contact = true;
+        self
+    }
+
+    /// Another `max_contacts`; 0 for none.
+    #[must_use]
+    pub fn max_contacts(mut self, most: usize) -> SaveOptions {
+        self.contacts_max = Some(most);
+        self
+    }
+
+    /// The address-of-record, instead of the URI of To.
+    #[must_use]
+    pub fn aor(mut self, uri: &str) -> SaveOptions {
+        self.aor = Some(uri.to_owned());
+        self
+    }
+
+    /// The agent sits behind a NAT: it is reached where the request came from, and kept alive
+    /// (`fix_nated_register`).
+    #[must_use]
+    pub fn behind_nat(mut self) -> SaveOptions {
+        self.behind_nat = true;
+        self
+    }
+
+    /// The agent is reached by this URI (`received_avp`).
+    #[must_use]
+    pub fn received(mut self, uri: &str) -> SaveOptions {
+        self.received = Some(uri.to_owned());
+        self
+    }
+
+    /// Flags of the message and of branches to the contact.
+    #[must_use]
+    pub fn flags(mut self, flags: u32, cflags: u32) -> SaveOptions {
+        (self.flags, self.cflags) = (flags, cflags);
+        self
+    }
+
+    /// Do not publish this change (`reginfo_disable_publish`).
+    #[must_use]
+    pub fn unpublished(mut self) -> SaveOptions {
+        self.quiet = true;
+        self
+    }
+}
+
+/// What a REGISTER has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaveKind {
+    /// 1: a new contact.
+    Added,
+    /// 2: contacts were refreshed, or nothing new was said.
+    Updated,
+    /// 3: contacts were removed.
+    Removed,
+    /// 4: nothing; it asked which there are.
+    Queried,
+}
+
+/// A REGISTER that was carried out.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    /// What it has done.
+    pub kind: SaveKind,
+    /// The address.
+    pub aor: Aor,
+    /// Its contacts now.
+    pub bindings: Vec<Contact>,
+    /// The 200; a routing may add to it.
+    pub reply: Reply,
+}
+
+impl From<Saved> for Answer {
+    fn from(saved: Saved) -> Answer {
+        Answer::Reply(saved.reply)
+    }
+}
+
+/// REGISTER, on requests.
+pub trait Saving<N, L> {
+    /// Carries a REGISTER out; the answer is the 200 or why there is none.
+    fn save(&self, who: impl Into<Registrant>) -> impl Future<Output = Result<Saved, NotSaved>>;
+
+    /// The same with options.
+    fn save_with(
+        &self,
+        who: impl Into<Registrant>,
+        options: &SaveOptions,
+    ) -> impl Future<Output = Result<Saved, NotSaved>>;
+}
+
+impl<R: Routing, N, L> Saving<N, L> for Request<'_, R>
+where
+    ListOf<R>: Has<Registrar, N> + Has<Location, L>,
+{
+    async fn save(&self, who: impl Into<Registrant>) -> Result<Saved, NotSaved> {
+        self.save_with(who, &SaveOptions::default()).await
+    }
+
+    async fn save_with(
+        &self,
+        who: impl Into<Registrant>,
+        options: &SaveOptions,
+    ) -> Result<Saved, NotSaved> {
+        let settings =
+            self.module(|registrar: &mut Registrar, _, _| Rc::clone(&registrar.settings));
+        let retry_after_seconds = settings.retry_after;
+        let saved = carry_out(self, &who.into(), options).await;
+        self.module(|registrar: &mut Registrar, _, _| registrar.count(saved.is_ok()));
+        saved.map_err(|cause| NotSaved { cause, retry_after_seconds })
+    }
+}
+
+async fn carry_out<R: Routing, N, L>(
+    request: &Request<'_, R>,
+    who: &Registrant,
+    options: &SaveOptions,
+) -> Result<Saved, SaveFault>
+where
+    ListOf<R>: Has<Registrar, N> + Has<Location, L>,
+{
+    let message = request.message();
+    if request.method() != MethodKind::Register {
+        return Err(SaveFault::Malformed("not a REGISTER"));
+    }
+    let to = match &options.aor {
+        Some(uri) => Uri::parse(uri.as_bytes()),
+        None => message.to().and_then(|to| to.uri()),
+    };
+    let to = to.map_err(|_| SaveFault::Malformed("To"))?;
+    authorize(request, message, &to, who)?;
+    let (use_domain, nat_flag, today) = request.module(|location: &mut Location, host, _| {
+        let settings = location.settings();
+        let flag = settings.nat_bflag.map_or(0, |bit| 1 << bit);
+        (settings.use_domain, flag, location.today(host))
+    });
+    let flow = request.source();
+    let read = request.module(|registrar: &mut Registrar, host, _| {
+        let entropy = strowger_sip::module::Host::entropy(host);
+        let mut reading = super::read::Reading {
+            settings: &registrar.settings,
+            rules: &registrar.settings.rules(use_domain),
+            options,
+            entropy,
+            today,
+            flow,
+            nat_flag,
+        };
+        reading.registration(message, &to)
+    });
+    let Registration { change, echo } = read?;
+    let aor = change.aor.clone();
+    let queried = matches!(change.wish, crate::location::Wish::Query);
+    let done = match request.locate(Operation::Change(change)).await {
+        Located::Changed(done) => done,
+        Located::Refused(refusal) => return Err(SaveFault::Refused(refusal)),
+        Located::Found(_) => return Err(SaveFault::Refused(Refusal::Unavailable)),
+    };
+    let kind = match (queried, done.added, done.updated, done.removed) {
+        (true, _, _, _) => SaveKind::Queried,
+        (false, 1.., _, _) => SaveKind::Added,
+        (false, 0, 0, 1..) => SaveKind::Removed,
+        (false, 0, _, _) => SaveKind::Updated,
+    };
+    let reply = request.module(|registrar: &mut Registrar, host, _| {
+        let mut writing = super::reply::Writing {
+            settings: &registrar.settings,
+            gruu: &registrar.gruu,
+            entropy: strowger_sip::module::Host::entropy(host),
+            today,
+        };
+        writing.ok(&aor, &to, &done.bindings, &echo)
+    });
+    Ok(Saved { kind, aor, bindings: done.bindings, reply })
+}
+
+/// RFC 3261 §10.3 steps 4 and 5.
+fn authorize<R: Routing>(
+    request: &Request<'_, R>,
+    message: Message<'_>,
+    to: &Uri<'_>,
+    who: &Registrant,
+) -> Result<(), SaveFault> {
+    match who {
+        Registrant::User(user) if !user.is_user_of(to) => return Err(SaveFault::Forbidden),
+        Registrant::User(_) | Registrant::AnyAddressOf(_) | Registrant::Trusted(_) => {}
+    }
+    let domain = message.uri().map_err(|_| SaveFault::Malformed("Request-URI"))?;
+    if to.host == domain.host || request.is_ours(to) {
+        Ok(())
+    } else {
+        Err(SaveFault::UnknownAddress)
+    }
+}
