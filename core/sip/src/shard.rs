@@ -29,6 +29,18 @@ impl ShardMap {
         self.count
     }
 
+    /// Secret bytes for one purpose, the same on all shards of the node.
+    pub fn derive(&self, purpose: &str) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        for (half, salt) in bytes.chunks_exact_mut(8).zip(0u8..) {
+            let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);
+            hasher.write(purpose.as_bytes());
+            hasher.write_u8(salt);
+            half.copy_from_slice(&hasher.finish().to_be_bytes());
+        }
+        bytes
+    }
+
     /// Keys for what all shards of the node must compute alike, derived so that they differ from
     /// the map's own.
     pub(crate) fn secret(&self) -> (u64, u64) {

@@ -7,10 +7,13 @@
 use crate::arguments::{Action, Arguments};
 use crate::tm;
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use strowger_node::control::{self, say};
 use strowger_node::node::{Node, Seat};
 use strowger_node::{config, settings::NodeSettings};
+use strowger_sip::date::Epoch;
 use strowger_sip::engine::{Engine, Settings, Setup};
+use strowger_sip::module::{ConfiguredModules, NodeFacts};
 use strowger_sip::routing::Routing;
 use strowger_sip::settings::{Configuration, Problems, Section};
 use strowger_sip::transport::{Listeners, Transport};
@@ -29,7 +32,7 @@ const EXIT_SOFTWARE: u8 = 70;
 pub fn main<R, F>(from_config: F) -> ExitCode
 where
     R: Routing,
-    R::Modules: Default,
+    R::Modules: ConfiguredModules,
     F: Fn(&mut Section<'_>) -> R + Send + Sync + 'static,
 {
     start(&Arguments::from_command_line(), from_config)
@@ -39,7 +42,7 @@ where
 pub fn start<R, F>(arguments: &Arguments, from_config: F) -> ExitCode
 where
     R: Routing,
-    R::Modules: Default,
+    R::Modules: ConfiguredModules,
     F: Fn(&mut Section<'_>) -> R + Send + Sync + 'static,
 {
     let (mut configuration, mut problems) = match &arguments.file {
@@ -72,15 +75,30 @@ struct Read {
 }
 
 impl Read {
-    fn all<R>(root: &mut Section<'_>, from_config: &impl Fn(&mut Section<'_>) -> R) -> Read {
+    fn all<R>(root: &mut Section<'_>, from_config: &impl Fn(&mut Section<'_>) -> R) -> Read
+    where
+        R: Routing,
+        R::Modules: ConfiguredModules,
+    {
         let node = NodeSettings::read(root);
         let mut engine = tm::read(&mut root.section("tm"));
         let mut routing = root.section("routing");
         engine.aliases = read_domains(&mut routing);
         drop(from_config(&mut routing));
         drop(routing);
+        drop(R::Modules::configured(root, &facts_to_check()));
         Read { node, engine }
     }
+}
+
+/// What modules are told while their sections are only checked.
+fn facts_to_check() -> NodeFacts<'static> {
+    NodeFacts { name: "check", secret: b"check", epoch: Epoch::new(0) }
+}
+
+/// Unix time as this process starts.
+fn unix_now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// `domains`: hosts by which this node is known beside its own addresses.
@@ -103,11 +121,11 @@ fn read_domains(section: &mut Section<'_>) -> Vec<String> {
 fn run<R, F>(configuration: Configuration, read: Read, is_default: bool, from_config: F) -> ExitCode
 where
     R: Routing,
-    R::Modules: Default,
+    R::Modules: ConfiguredModules,
     F: Fn(&mut Section<'_>) -> R + Send + Sync + 'static,
 {
     control::die_on_panic();
-    let Read { node, engine } = read;
+    let Read { node, mut engine } = read;
     let (drain_timeout, shards) = (node.drain_timeout, node.shards);
     let refuse = |cause: String| {
         eprintln!("strowger: {cause}");
@@ -118,6 +136,7 @@ where
         Ok(orders) => orders,
         Err(cause) => return refuse(format!("cannot receive signals: {cause}")),
     };
+    engine.unix_start = unix_now();
     let node = match Node::bind(node) {
         Ok(node) => node,
         Err(cause) => return refuse(cause.to_string()),
@@ -125,9 +144,20 @@ where
     node.notices().iter().for_each(|notice| say(&format!("note: {notice}")));
     let listeners = node.listeners().clone();
     let make = move |seat: Seat| {
-        let (routing, _) = configuration.read(|root| from_config(&mut root.section("routing")));
         let Seat { shard, map, listeners, seed } = seat;
-        let (settings, modules) = (engine.clone(), R::Modules::default());
+        let settings = engine.clone();
+        let name =
+            u32::from_be_bytes(map.derive("name").first_chunk().copied().unwrap_or_default());
+        let start = u64::try_from(settings.unix_start.as_micros()).unwrap_or(0);
+        let facts = NodeFacts {
+            name: &format!("{name:08x}"),
+            secret: &map.derive("modules"),
+            epoch: Epoch::new(start),
+        };
+        let ((routing, modules), _) = configuration.read(|root| {
+            let routing = from_config(&mut root.section("routing"));
+            (routing, R::Modules::configured(root, &facts))
+        });
         Engine::new(Setup { shard, map, listeners, seed, settings, routing, modules })
     };
     let running = match node.start(make) {

@@ -1,11 +1,18 @@
 //! The stock routing: what the `strowger` binary does, set up by TOML alone.
 //!
-//! For: a proxy that runs without a line of Rust: everything goes to one next hop, or to where it
-//! is addressed; calls stay on this node's path.
+//! For: the common carrier without a line of Rust: users register and are called, trunks are reached
+//! through the dispatcher or one next hop, everybody else where they are addressed; calls stay on
+//! this node's path.
 //! Not here: reading files and command lines (`start.rs`).
 
+use strowger_modules::auth::{Auth, Authenticating};
+use strowger_modules::dispatcher::{Algorithm, Dispatcher, DispatcherRequest};
+use strowger_modules::location::Location;
+use strowger_modules::permissions::{Permissions, PermissionsRequest};
+use strowger_modules::pike::Pike;
+use strowger_modules::registrar::{ForkingTo, LookingUp, Registrar, Saving, Trusted};
 use strowger_sip::message::{Host, MethodKind, Scheme, Uri};
-use strowger_sip::routing::{Answer, Relay, Reply, Request, Routing};
+use strowger_sip::routing::{Answer, Outcome, Relay, Reply, Request, Routing};
 use strowger_sip::settings::Section;
 
 /// Methods that this node answers for itself (RFC 3261 §20.5).
@@ -13,38 +20,57 @@ const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REF
                      NOTIFY, MESSAGE, PUBLISH, REGISTER";
 
 /// The stock routing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stock {
     next_hop: Option<String>,
+    registrar: bool,
+    realm: Option<String>,
+    trusted_group: Option<u32>,
+    trunk_set: Option<u32>,
+    trunk_algorithm: Algorithm,
 }
 
 impl Stock {
-    /// Reads `[routing]`: `next_hop`, a SIP URI that names an address; without it requests go to
-    /// their Request-URI.
+    /// Reads `[routing]`. Every key is optional:
+    ///
+    /// - `next_hop`: a SIP URI to which requests that are not for a registered user go; without it
+    ///   they go to their Request-URI.
+    /// - `registrar` (default false): serve REGISTER for this node's domains and call the users.
+    /// - `realm`: challenge REGISTER and what a user of this node's domains sends, in this realm.
+    /// - `trusted_group`: requests from addresses of this group of `[permissions]` are not challenged.
+    /// - `trunk_set`, `trunk_algorithm` (a number of Kamailio's, default 8): a set of
+    ///   `[dispatcher]` in place of `next_hop`, with failover.
     pub fn from_config(section: &mut Section<'_>) -> Stock {
-        Stock { next_hop: section.parsed("next_hop", next_hop) }
-    }
-
-    fn onward<'r, 'a>(&self, request: &'r mut Request<'a, Stock>) -> Relay<'r, 'a, Stock> {
-        match &self.next_hop {
-            Some(next_hop) => request.relay_by(next_hop),
-            None => request.relay_to_target(),
+        let number = section.integer("trunk_algorithm", 8, 0..=64);
+        let known = u8::try_from(number).ok().and_then(Algorithm::from_number);
+        if known.is_none() {
+            section.problem("trunk_algorithm", format!("{number} is not known"), "0 to 15, 64");
+        }
+        let mut group = |key| section.integer_if_set(key, 0..=u64::from(u32::MAX));
+        let (trusted, trunks) = (group("trusted_group"), group("trunk_set"));
+        Stock {
+            next_hop: section.parsed("next_hop", next_hop),
+            registrar: section.boolean("registrar", false),
+            realm: section.string("realm"),
+            trusted_group: trusted.and_then(|group| u32::try_from(group).ok()),
+            trunk_set: trunks.and_then(|set| u32::try_from(set).ok()),
+            trunk_algorithm: known.unwrap_or(Algorithm::Serial),
         }
     }
 }
 
 /// Checks a next hop; the error says what is allowed.
 pub fn next_hop(text: &str) -> Result<String, String> {
-    let allowed = || "a SIP URI with an address, such as \"sip:192.0.2.20:5060\"".to_owned();
+    let allowed = || "a SIP URI, such as \"sip:192.0.2.20:5060\" or \"sip:example.com\"".to_owned();
     let uri = Uri::parse(text.as_bytes()).map_err(|_| allowed())?;
     match (uri.scheme, uri.host) {
-        (Scheme::Sip, Host::V4(_) | Host::V6(_)) => Ok(text.to_owned()),
+        (Scheme::Sip, Host::V4(_) | Host::V6(_) | Host::Name(_)) => Ok(text.to_owned()),
         (_, Host::V4(_) | Host::V6(_) | Host::Name(_)) => Err(allowed()),
     }
 }
 
 impl Routing for Stock {
-    type Modules = ();
+    type Modules = (Pike, Permissions, Auth, Location, Registrar, Dispatcher);
 
     async fn request(&self, mut request: Request<'_, Self>) -> Result<Answer, Reply> {
         let follows_a_route = match request.loose_route()? {
@@ -52,24 +78,114 @@ impl Routing for Stock {
             Some(within) => within.has_more(),
             None => false,
         };
+        if request.method() == MethodKind::Ack {
+            return Ok(self.acknowledge(&mut request));
+        }
+        let for_this_node = request.is_for_this_node() && !follows_a_route;
+        if self.registrar && for_this_node && request.method() == MethodKind::Register {
+            return self.register(&request).await;
+        }
+        if !request.is_within_dialog() {
+            self.challenge_own_users(&request).await?;
+        }
         if forms_dialog(request.method()) {
             request.record_route();
         }
-        if request.is_for_this_node() && !follows_a_route {
-            let user = request.target().is_some_and(|uri| uri.user.is_some());
-            if request.method() == MethodKind::Options && !user {
-                return Err(Reply::new(200).header("Allow", ALLOW).header("Accept", "*/*"));
-            }
-            // Sent on to where it is addressed, it would come back here.
-            if request.is_within_dialog() || !user || self.next_hop.is_none() {
-                return Err(Reply::not_found());
-            }
+        if for_this_node {
+            return self.for_this_node(request).await;
         }
         if request.is_within_dialog() || follows_a_route {
             return Ok(request.relay_to_target().into());
         }
-        Ok(self.onward(&mut request).into())
+        self.onward(&mut request).await
     }
+}
+
+impl Stock {
+    /// An ACK gets no answer, so it is sent on or dropped.
+    fn acknowledge(&self, request: &mut Request<'_, Stock>) -> Answer {
+        if request.is_for_this_node() { Answer::Drop } else { request.relay_to_target().into() }
+    }
+
+    /// REGISTER for one of this node's domains.
+    async fn register(&self, request: &Request<'_, Stock>) -> Result<Answer, Reply> {
+        let saved = match &self.realm {
+            Some(realm) if !self.is_trusted(request) => {
+                let user = request.authenticate(realm).await?;
+                request.save(user).await
+            }
+            Some(_) | None => request.save(Trusted).await,
+        };
+        Ok(saved?.into())
+    }
+
+    /// Whoever claims in From to be a user of this node's domains has to prove it.
+    async fn challenge_own_users(&self, request: &Request<'_, Stock>) -> Result<(), Reply> {
+        let Some(realm) = &self.realm else { return Ok(()) };
+        let from = request.message().from().and_then(|from| from.uri());
+        let is_own = from.is_ok_and(|uri| uri.user.is_some() && request.is_ours(&uri));
+        if is_own && request.method() != MethodKind::Cancel && !self.is_trusted(request) {
+            let user = request.authenticate(realm).await?;
+            let from = request.message().from().and_then(|from| from.uri());
+            if !from.is_ok_and(|uri| user.is_user_of(&uri)) {
+                return Err(Reply::forbidden());
+            }
+        }
+        Ok(())
+    }
+
+    fn is_trusted(&self, request: &Request<'_, Stock>) -> bool {
+        let Some(group) = self.trusted_group else { return false };
+        request.permissions().allow_source_address(group).is_some()
+    }
+
+    /// Addressed to this node: one of its users, or the node itself.
+    async fn for_this_node(&self, mut request: Request<'_, Stock>) -> Result<Answer, Reply> {
+        let user = request.target().is_some_and(|uri| uri.user.is_some());
+        if request.method() == MethodKind::Options && !user {
+            return Err(Reply::new(200).header("Allow", ALLOW).header("Accept", "*/*"));
+        }
+        if request.is_within_dialog() || !user {
+            return Err(Reply::not_found());
+        }
+        if self.registrar {
+            return call_user(&mut request).await;
+        }
+        // Sent on to where it is addressed, it would come back here.
+        if self.next_hop.is_none() && self.trunk_set.is_none() {
+            return Err(Reply::not_found());
+        }
+        self.onward(&mut request).await
+    }
+
+    /// To the trunks, to the next hop, or to where the request is addressed.
+    async fn onward(&self, request: &mut Request<'_, Stock>) -> Result<Answer, Reply> {
+        if let Some(set) = self.trunk_set {
+            return Ok(request.dispatcher().relay(set, self.trunk_algorithm).await?.into());
+        }
+        let relay: Relay<'_, '_, Stock> = match &self.next_hop {
+            Some(next_hop) => request.relay_by(next_hop),
+            None => request.relay_to_target(),
+        };
+        Ok(relay.into())
+    }
+}
+
+/// Tries a user's contacts, those of equal preference together, the best first.
+async fn call_user(request: &mut Request<'_, Stock>) -> Result<Answer, Reply> {
+    let found = request.lookup().await?;
+    let mut groups = found.groups().peekable();
+    while let Some(group) = groups.next() {
+        if groups.peek().is_none() {
+            return Ok(request.fork_to(group).into());
+        }
+        match request.fork_to(group).await {
+            Outcome::Answered(_) => return Ok(Answer::Done),
+            Outcome::Failed(failed) if failed.is_cancelled() => return Ok(failed.into()),
+            Outcome::Failed(_) => {}
+        }
+    }
+    Err(Reply::temporarily_unavailable())
 }
 
 /// Whether requests of this method create dialogs, so that this node wants to stay in their path.
@@ -82,10 +198,11 @@ mod tests {
     use super::next_hop;
 
     #[test]
-    fn a_next_hop_is_an_address() {
+    fn a_next_hop_is_a_sip_uri() {
         assert!(next_hop("sip:192.0.2.20").is_ok());
         assert!(next_hop("sip:[2001:db8::1]:5070;transport=udp").is_ok());
-        for wrong in ["192.0.2.20", "tel:+123", "sip:example.com", "sips:192.0.2.20", ""] {
+        assert!(next_hop("sip:example.com").is_ok());
+        for wrong in ["192.0.2.20", "tel:+123", "sips:192.0.2.20", ""] {
             assert!(next_hop(wrong).is_err(), "{wrong}");
         }
     }

@@ -43,8 +43,10 @@ use load::{CallKey, Calls};
 use sets::{Member, Sets};
 use std::rc::Rc;
 use strowger_sip::message::{Edits, MethodKind};
-use strowger_sip::module::{Command, Departing, Fault, Heard, Host, Module};
+use strowger_sip::module::{Command, Configured, Departing, Fault, Heard, Host, Module, NodeFacts};
+use strowger_sip::settings::Section;
 use strowger_sip::shard::ShardId;
+use strowger_sip::storage::{Note, Order, Place, RowFault, Rows, Table};
 use strowger_sip::time::{Duration, Instant, ms};
 
 /// How often shards tell each other how many calls their destinations have, while these change. A
@@ -323,6 +325,23 @@ impl Dispatcher {
 fn others<H: Host<Dispatcher>>(host: &H) -> impl Iterator<Item = ShardId> + use<H> {
     let own = host.shard();
     (0..host.map().count()).map(ShardId).filter(move |shard| *shard != own)
+}
+
+impl Configured for Dispatcher {
+    fn configured(section: &mut Section<'_>, _: &NodeFacts<'_>) -> Dispatcher {
+        Dispatcher::new(Settings::from_section(section))
+    }
+}
+
+/// The lists are handed over whole, in memory; no table holds them.
+impl Rows for Row {
+    fn tables(_: Place, _: &mut dyn FnMut(Place, &'static Table)) {}
+    fn into_order(self) -> Option<(Place, Order)> {
+        None
+    }
+    fn from_note(_: Place, _: Note) -> Result<Option<Self>, RowFault> {
+        Ok(None)
+    }
 }
 
 impl Module for Dispatcher {

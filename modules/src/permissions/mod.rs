@@ -19,8 +19,9 @@ pub use settings::Settings;
 pub use trusted::Trusted;
 
 use address::AddressList;
-use strowger_sip::module::Module;
-use strowger_sip::module::{Command, Fault, Host, Never};
+use strowger_sip::module::{Command, Configured, Fault, Host, Module, Never, NodeFacts};
+use strowger_sip::settings::Section;
+use strowger_sip::storage::{Note, Order, Place, RowFault, Rows, Table};
 use strowger_sip::time::Instant;
 use trusted::TrustedList;
 
@@ -76,6 +77,23 @@ impl Permissions {
             self.counters.refused += 1;
         }
         found
+    }
+}
+
+impl Configured for Permissions {
+    fn configured(section: &mut Section<'_>, _: &NodeFacts<'_>) -> Permissions {
+        Permissions::new(Settings::from_section(section))
+    }
+}
+
+/// The lists are handed over whole, in memory; no table holds them.
+impl Rows for Row {
+    fn tables(_: Place, _: &mut dyn FnMut(Place, &'static Table)) {}
+    fn into_order(self) -> Option<(Place, Order)> {
+        None
+    }
+    fn from_note(_: Place, _: Note) -> Result<Option<Self>, RowFault> {
+        Ok(None)
     }
 }
 

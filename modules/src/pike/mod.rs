@@ -27,8 +27,11 @@ pub use table::Source;
 use crate::permissions::PrefixTable;
 use std::marker::PhantomData;
 use std::net::IpAddr;
-use strowger_sip::module::{Arrived, Command, Fault, Has, Host, Module, Never, Verdict};
+use strowger_sip::module::{
+    Arrived, Command, Configured, Fault, Has, Host, Module, Never, NodeFacts, Verdict,
+};
 use strowger_sip::routing::{ListOf, Reply, Request, Routing};
+use strowger_sip::settings::Section;
 use strowger_sip::shard::ShardId;
 use strowger_sip::time::Duration;
 use table::Rates;
@@ -139,6 +142,12 @@ impl Pike {
         let own = host.shard();
         let others = (0..host.map().count()).map(ShardId).filter(|shard| *shard != own);
         others.for_each(|shard| host.tell(shard, Peer::Block { source, span }));
+    }
+}
+
+impl Configured for Pike {
+    fn configured(section: &mut Section<'_>, _: &NodeFacts<'_>) -> Pike {
+        Pike::new(Settings::from_section(section))
     }
 }
 

@@ -13,6 +13,9 @@ use std::rc::Rc;
 
 /// How many free messages a shard retains.
 const RETAINED_MAX: usize = 65_536;
+/// The most room a retained message has. A guess: eight times a usual one; the rest are rare, and one of
+/// a stream may have a megabyte.
+const RETAINED_BYTES_MAX: usize = 16_384;
 
 /// A received message with its bytes, the offsets of its parts, and the socket pair it came over.
 pub struct Incoming {
@@ -83,7 +86,8 @@ impl IncomingPool {
 
     /// Takes a message back, unless a routing still holds it.
     pub(crate) fn put(&mut self, message: Rc<Incoming>) {
-        if Rc::strong_count(&message) == 1 && self.free.len() < RETAINED_MAX {
+        let small = message.bytes.capacity() <= RETAINED_BYTES_MAX;
+        if small && Rc::strong_count(&message) == 1 && self.free.len() < RETAINED_MAX {
             self.free.push(message);
         }
     }

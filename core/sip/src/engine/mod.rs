@@ -16,6 +16,7 @@ pub mod slots;
 use self::core::{Core, State};
 use crate::actions::{Actions, Origin};
 use crate::limits::Limits;
+use crate::message::ParseError;
 use crate::metrics::Metrics;
 use crate::module::list::{Hooks, ModuleList, Types};
 use crate::module::{Command, Event, Fault, Modules};
@@ -28,7 +29,7 @@ use crate::routing::{Answer, ListOf, Policy, Reply, Routing};
 use crate::shard::{ShardId, ShardMap};
 use crate::time::{Duration, Instant, secs};
 use crate::transaction::Timers;
-use crate::transport::{Flow, Listeners};
+use crate::transport::{Flow, Listeners, Transport};
 use slots::{ContextId, ServerId, Watch};
 use std::rc::Rc;
 use std::task::Poll;
@@ -44,12 +45,22 @@ pub type ActionsOf<R> = Actions<PeerOf<R>, RowOf<R>>;
 
 /// What happens to a shard. `P` and `W` are what its modules tell each other and store.
 pub enum Input<'a, P, W> {
-    /// A datagram whose Call-ID is at home here.
+    /// A datagram, or a whole message of a stream, whose Call-ID is at home here.
     Datagram {
         /// Where it came from, and to which listener.
         flow: Flow,
         /// Its bytes, lent for the length of the call.
         bytes: &'a [u8],
+    },
+    /// A stream that cannot be cut into messages any more. The edge closes the connection once the
+    /// answer, if there can be one, has gone out.
+    Broken {
+        /// The connection.
+        flow: Flow,
+        /// The head of the message that is wrong, as far as it arrived.
+        head: &'a [u8],
+        /// What is wrong with it.
+        error: ParseError,
     },
     /// A message from a module's instance on another shard.
     Peer {
@@ -73,8 +84,10 @@ pub enum Input<'a, P, W> {
 pub struct Settings {
     /// The transactions' timers.
     pub timers: Timers,
-    /// Bounds of one message.
+    /// Bounds of one message that came in a datagram.
     pub limits: Limits,
+    /// Bounds of one message that came over a stream.
+    pub stream_limits: Limits,
     /// Hosts by which this node is known beside its listeners: `example.com`, `example.com:5070`.
     pub aliases: Vec<String>,
     /// Transactions for which memory is reserved at start.
@@ -99,6 +112,7 @@ impl Default for Settings {
         Settings {
             timers: Timers::default(),
             limits: Limits::DATAGRAM,
+            stream_limits: Limits::STREAM,
             aliases: Vec::new(),
             transactions_reserved: 1024,
             transactions_max: 1 << 20,
@@ -112,6 +126,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// What a message that came over this transport may hold.
+    pub(crate) fn limits_of(&self, transport: Transport) -> &Limits {
+        if transport.is_reliable() { &self.stream_limits } else { &self.limits }
+    }
+
     pub(crate) fn lifetime(&self, invite: bool) -> Duration {
         if invite { self.max_inv_lifetime } else { self.max_noninv_lifetime }
     }
@@ -191,6 +210,7 @@ impl<R: Routing> Engine<R> {
     pub fn handle(&mut self, now: Instant, input: InputOf<'_, R>, out: &mut ActionsOf<R>) {
         self.run(now, out, |state| match input {
             Input::Datagram { flow, bytes } => receive::datagram(state, flow, bytes),
+            Input::Broken { flow, head, error } => receive::broken(state, flow, head, &error),
             Input::Peer { from, message } => {
                 state.modules.peer(&mut state.core, from, message);
             }

@@ -39,10 +39,31 @@ pub(crate) fn datagram<L: ModuleList>(state: &mut State<L>, flow: Flow, bytes: &
 
 fn request<L: ModuleList>(state: &mut State<L>, flow: Flow, bytes: &[u8]) {
     state.core.metrics.requests_received += 1;
-    let (incoming, parsed) = state.core.incomings.read(bytes, flow, &state.core.settings.limits);
+    let limits = state.core.settings.limits_of(flow.transport);
+    let (incoming, parsed) = state.core.incomings.read(bytes, flow, limits);
     match parsed {
         Ok(()) => matched(state, &incoming),
         Err(error) => malformed(state, &incoming, &error),
+    }
+    state.core.incomings.put(incoming);
+}
+
+/// Takes what can be read of a message after which its stream cannot be cut any more.
+pub(crate) fn broken<L: ModuleList>(
+    state: &mut State<L>,
+    flow: Flow,
+    head: &[u8],
+    error: &ParseError,
+) {
+    let limits = state.core.settings.limits_of(flow.transport);
+    let (incoming, parsed) = state.core.incomings.read(head, flow, limits);
+    match parsed {
+        // What is no SIP at all gets no answer, whatever else is wrong with it.
+        Err(own) if own.cause == ParseCause::NotSip => malformed(state, &incoming, &own),
+        Ok(()) | Err(_) if incoming.message().method().is_some() => {
+            malformed(state, &incoming, error);
+        }
+        Ok(()) | Err(_) => state.core.metrics.malformed_dropped += 1,
     }
     state.core.incomings.put(incoming);
 }
@@ -242,8 +263,9 @@ fn refuse<L: ModuleList>(state: &mut State<L>, incoming: &Incoming, rejection: &
     }
     let mut reply = Reply::new(rejection.status().code());
     if matches!(rejection, Rejection::Extension) {
-        for tag in message.proxy_require() {
-            reply = reply.header("Unsupported", &String::from_utf8_lossy(tag));
+        // A line for a line: an answer is not longer than its request. No tag is anything but ASCII.
+        for line in message.headers(HeaderName::ProxyRequire) {
+            reply = reply.header("Unsupported", str::from_utf8(line.value).unwrap_or_default());
         }
     }
     state.reply_stateless(incoming, &reply);

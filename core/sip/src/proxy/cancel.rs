@@ -114,7 +114,7 @@ impl<S: crate::module::list::Types> Core<S> {
         let flow = sent.flow;
         let invite = self.pool.copy(&sent.bytes);
         let mut head = std::mem::take(&mut self.scratch.sent_head);
-        let parsed = head.parse(&invite, &self.settings.limits);
+        let parsed = head.parse(&invite, &self.settings.stream_limits);
         let cancel = parsed.is_ok().then(|| {
             let timers = self.settings.timers;
             self.start_client((flow, MethodKind::Cancel), Owner::Cancel, 0, &timers, |out, _| {

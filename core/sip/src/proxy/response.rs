@@ -44,7 +44,7 @@ enum News {
 pub(crate) fn receive<L: ModuleList>(state: &mut State<L>, flow: Flow, bytes: &[u8]) {
     state.core.metrics.responses_received += 1;
     let mut head = std::mem::take(&mut state.core.scratch.head);
-    match head.parse(bytes, &state.core.settings.limits) {
+    match head.parse(bytes, state.core.settings.limits_of(flow.transport)) {
         Ok(()) => dispatch(state, flow, head.message(bytes)),
         Err(_) => state.core.metrics.malformed_dropped += 1,
     }
@@ -79,8 +79,8 @@ fn dispatch<L: ModuleList>(state: &mut State<L>, flow: Flow, message: Message<'_
 
 /// Whether it has what every message has (§8.2.6.2): what is relayed must be worth relaying.
 fn is_whole(message: Message<'_>) -> bool {
-    message.from().is_ok()
-        && message.to().is_ok()
+    message.from().and_then(|from| from.uri()).is_ok()
+        && message.to().and_then(|to| to.uri()).is_ok()
         && message.call_id().is_ok()
         && message.duplicate().is_none()
 }
@@ -145,7 +145,7 @@ fn step<S: Types>(
     let mut step = Step { now: *now, timers: &settings.timers, out: &mut out.sends, pool };
     let news = match &mut slot.machine {
         ClientMachine::Invite(machine) => {
-            let limits = &settings.limits;
+            let limits = &settings.stream_limits;
             let ack = |invite: &[u8], out: &mut Vec<u8>| {
                 if sent_head.parse(invite, limits).is_ok() {
                     write_ack(sent_head.message(invite), message, out);
@@ -271,7 +271,7 @@ fn failed<L: ModuleList>(
         state.finish(branch.context);
         return;
     }
-    let limits = &state.core.settings.limits;
+    let limits = state.core.settings.limits_of(flow.transport);
     let (kept, _) = state.core.incomings.read(message.bytes(), flow, limits);
     if let Some(own) = context.branches.get_mut(usize::from(branch.index)) {
         own.state = BranchState::Answered(status, kept);
