@@ -36,9 +36,9 @@ pub(crate) struct NameServer {
 }
 
 impl NameServer {
-    /// Serves lines `NAME TYPE DATA` of a zone file (names end with a dot), `NAME broken` for a name that
-    /// gets SERVFAIL, and `NAME held` for one that, with all below it, gets no answer before
-    /// [`NameServer::release`].
+    /// Serves lines `NAME TYPE DATA` of a zone file (names end with a dot), `NAME broken` for a
+    /// name that gets SERVFAIL, and `NAME held` for one that, with all below it, gets no answer
+    /// before [`NameServer::release`].
     pub(crate) fn start(zone: &str) -> NameServer {
         let lines = zone.lines().map(str::trim).filter(|line| !line.is_empty()).map(read);
         let (gate, opened) = watch::channel(false);

@@ -179,11 +179,6 @@ impl Judge {
 
     /// The node has sent a message.
     pub(crate) fn departs(&mut self, now: Instant, shard: ShardId, to: SocketAddr, mail: &Mail) {
-        let home = scan_call_id(&mail.bytes).map(|call_id| self.map.home(call_id));
-        if home != Some(shard) {
-            let what = format!("{mail} left shard {}, its home is {home:?}", shard.0);
-            self.faults.push(Fault { call_id: mail.call_id().to_owned(), what });
-        }
         let Some(read) = &mail.read else {
             // The answer to a broken request repeats what is broken of it.
             if self.knowledge == Knowledge::Absent {
@@ -192,6 +187,13 @@ impl Judge {
             }
             return;
         };
+        let home = scan_call_id(&mail.bytes).map(|call_id| self.map.home(call_id));
+        // A Call-ID with octets that do not belong there is cleaned in the answer that refuses it.
+        let is_refusal = read.status == Some(400) && self.knowledge != Knowledge::Absent;
+        if home != Some(shard) && !is_refusal {
+            let what = format!("{mail} left shard {}, its home is {home:?}", shard.0);
+            self.faults.push(Fault { call_id: mail.call_id().to_owned(), what });
+        }
         if self.knowledge == Knowledge::OnPath {
             return;
         }

@@ -29,6 +29,16 @@ impl Peer {
         Self { socket, proxy, sent: 0 }
     }
 
+    /// A socket on this port, on loopback.
+    ///
+    /// # Panics
+    /// When the port is taken.
+    #[must_use]
+    pub fn at(port: u16, proxy: SocketAddr) -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).expect("a free UDP port");
+        Self { socket, proxy, sent: 0 }
+    }
+
     /// The address that the proxy sees.
     ///
     /// # Panics

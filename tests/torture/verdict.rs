@@ -111,14 +111,13 @@ fn relayed(what: &str, before: Message<'_>, after: Message<'_>, is_strict: bool)
     assert_eq!(after.max_forwards(), Ok(Some(hops)), "{what}");
     let via = |message: Message<'_>, nth: usize| {
         let via = message.vias().nth(nth).expect("a Via").expect("a good Via");
-        (unfolded(via.version), via.transport, unfolded(via.sent_by), via.branch().map(unfolded))
+        let transport = unfolded(via.transport.as_bytes());
+        (transport, unfolded(via.version), unfolded(via.sent_by), via.branch().map(unfolded))
     };
     let count = before.vias().count();
     assert_eq!(after.vias().count(), count + 1, "{what}");
     for nth in 0..count {
-        let (old, new) = (via(before, nth), via(after, nth + 1));
-        assert_eq!((old.0, old.2, old.3), (new.0, new.2, new.3), "{what}");
-        assert_eq!(old.1.as_bytes(), new.1.as_bytes(), "{what}");
+        assert_eq!(via(before, nth), via(after, nth + 1), "{what}");
     }
 }
 
@@ -134,11 +133,7 @@ fn others(message: Message<'_>) -> Vec<(String, String)> {
 
 /// An answer comes back to who asked, without the proxy's Via.
 fn answered_through(what: &str, proxy: &mut Proxy, request: Message<'_>, relayed: &Mail) {
-    let status = if relayed.message().method().is_some_and(|method| method.as_bytes() == b"ACK") {
-        return;
-    } else {
-        404
-    };
+    let status = 404;
     let answer = proxy::answer_to(relayed.message(), status);
     let from = relayed.to.to_string();
     let sent = proxy.hear_from(&from, &answer);

@@ -1,0 +1,92 @@
+//! Users register with digest through the real binary with two shards, and are called.
+//!
+//! For: registrar, location, digest and routing together, over sockets, with SIPp as user agents.
+//! Not here: their rules one by one; those are tested in `modules`.
+//! Needs: Debian's `sip-tester`.
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use strowger_tests::datagram::{self, Peer};
+use strowger_tests::folder::Folder;
+use strowger_tests::process::PATIENCE;
+use strowger_tests::proxy::Proxy;
+use strowger_tests::sipp::Sipp;
+
+const USERS: usize = 40;
+
+fn registrar(folder: &Folder, more: &str) -> Proxy {
+    let mut file = String::from("[routing]\nregistrar = true\nrealm = \"example.com\"\n");
+    file.push_str(more);
+    for user in 1..=USERS {
+        write!(file, "[[auth.account]]\nuser = \"user{user}\"\npassword = \"secret\"\n")
+            .expect("a string takes everything");
+    }
+    let file = folder.write("strowger.toml", &file);
+    let file = file.to_str().expect("a readable path");
+    Proxy::start(&["-f", file])
+}
+
+/// SIPp's list: a line for each call, its fields named in the scenario.
+fn users() -> String {
+    (1..=USERS).fold(String::from("SEQUENTIAL\n"), |mut list, user| {
+        let credentials = format!("[authentication username=user{user} password=secret]");
+        writeln!(list, "user{user};{credentials}").expect("a string takes everything");
+        list
+    })
+}
+
+#[test]
+fn users_register_with_digest_and_are_called() {
+    let folder = Folder::new("register");
+    let mut proxy = registrar(&folder, "");
+    let count = USERS.to_string();
+    let list = folder.write("users.csv", &users());
+    let list = list.to_str().expect("a readable path");
+    let options = ["-r", "10", "-m", &count, "-inf", list];
+    let mut agents = Sipp::caller("register.xml", proxy.address(), &options);
+    let address = agents.port();
+    let counts = agents.finish(Duration::from_secs(90));
+    drop(agents);
+    assert_eq!((counts.successful, counts.failed), (USERS as u64, 0), "{counts:?}");
+
+    let summary = proxy.summary();
+    assert_eq!(summary.total("usrloc_location_contacts"), USERS as u64, "{summary:?}");
+    assert_eq!(summary.total("auth_accepted"), USERS as u64, "{summary:?}");
+    // Addresses and Call-IDs are at home on different shards: some had to ask the other one.
+    assert!(summary.each("peers_sent").iter().all(|sent| *sent > 0), "{summary:?}");
+
+    let callee = Peer::at(address, proxy.address());
+    for user in [1, 2, 3, 17, USERS] {
+        let mut peer = Peer::new(proxy.address());
+        let uri = format!("sip:user{user}@{}", proxy.address());
+        let options = peer.request("OPTIONS", &uri, "Max-Forwards: 70\r\n");
+        peer.send(options.as_bytes());
+        let got = callee.receive(Instant::now() + PATIENCE).expect("the request");
+        let expected = format!("OPTIONS sip:user{user}@127.0.0.1:{address} SIP/2.0");
+        assert!(got.starts_with(&expected), "{got}");
+    }
+}
+
+#[test]
+fn who_is_not_registered_or_has_no_password_is_refused() {
+    let folder = Folder::new("register-refused");
+    let proxy = registrar(&folder, "domains = [\"example.com\"]\n");
+    let mut peer = Peer::new(proxy.address());
+    let uri = format!("sip:user1@{}", proxy.address());
+    let options = peer.request("OPTIONS", &uri, "Max-Forwards: 70\r\n");
+    assert_eq!(datagram::status(&peer.ask(&options, PATIENCE)), Some(404));
+
+    let register = peer.request("REGISTER", "sip:example.com", "Contact: <sip:a@127.0.0.1>\r\n");
+    let challenge = peer.ask(&register, PATIENCE);
+    assert_eq!(datagram::status(&challenge), Some(401), "{challenge}");
+    let header = datagram::header(&challenge, "WWW-Authenticate").expect("a challenge");
+    assert!(header.contains("realm=\"example.com\""), "{header}");
+
+    let forged = "Contact: <sip:a@127.0.0.1>\r\nAuthorization: Digest username=\"user1\", \
+                  realm=\"example.com\", nonce=\"bm9uY2U=\", uri=\"sip:example.com\", \
+                  response=\"0123456789abcdef0123456789abcdef\"\r\n";
+    let register = peer.request("REGISTER", "sip:example.com", forged);
+    let refused = peer.ask(&register, PATIENCE);
+    assert!(matches!(datagram::status(&refused), Some(400 | 401 | 403)), "{refused}");
+}
