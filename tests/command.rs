@@ -109,3 +109,16 @@ fn check_binds_nothing() {
     let said = run.output();
     assert!(said.contains(listener.trim_start_matches("udp:")), "which address? {said}");
 }
+
+#[test]
+fn the_readmes_configuration_is_good() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = std::fs::read_to_string(readme).expect("the README");
+    let (_, rest) = readme.split_once("```toml\n").expect("a configuration in the README");
+    let (configuration, _) = rest.split_once("```").expect("its end");
+    let folder = Folder::new("readme");
+    let file = folder.write("strowger.toml", configuration);
+    let file = file.to_str().expect("a path in ASCII");
+    let mut check = strowger(&folder, &["check", "-f", file]);
+    assert!(check.wait(PATIENCE).success(), "{}", check.output());
+}
