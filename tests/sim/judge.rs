@@ -189,7 +189,8 @@ impl Judge {
         };
         let home = scan_call_id(&mail.bytes).map(|call_id| self.map.home(call_id));
         // A Call-ID with octets that do not belong there is cleaned in the answer that refuses it.
-        let is_refusal = read.status == Some(400) && self.knowledge != Knowledge::Absent;
+        let is_refusal = matches!(read.status, Some(400 | 414 | 505 | 513))
+            && self.knowledge != Knowledge::Absent;
         if home != Some(shard) && !is_refusal {
             let what = format!("{mail} left shard {}, its home is {home:?}", shard.0);
             self.faults.push(Fault { call_id: mail.call_id().to_owned(), what });

@@ -1,13 +1,13 @@
-//! Free UDP ports on loopback.
+//! Free ports on loopback, of UDP and TCP alike.
 //!
 //! For: peers whose port must be known before they start (SIPp, a next hop).
 //! Invariants: one test process never hands out the same port twice.
 
 use std::collections::HashSet;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::sync::{Mutex, PoisonError};
 
-/// A UDP port of 127.0.0.1 on which nothing listens.
+/// A port of 127.0.0.1 on which nothing listens, neither over UDP nor over TCP.
 ///
 /// The kernel's choice is random, so another process is unlikely to take the port in between.
 ///
@@ -21,7 +21,8 @@ pub fn free() -> u16 {
     for _ in 0..1000 {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free UDP port");
         let port = socket.local_addr().expect("a bound socket has an address").port();
-        if given.insert(port) {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if free && given.insert(port) {
             return port;
         }
     }

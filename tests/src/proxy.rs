@@ -63,6 +63,21 @@ impl Proxy {
         self.address
     }
 
+    /// Where it listens over `transport` at an address that begins like this.
+    ///
+    /// # Panics
+    /// When it does not listen there.
+    #[must_use]
+    pub fn address_of(&mut self, transport: &str, host: &str) -> SocketAddr {
+        let prefix = format!("{transport}:{host}:");
+        self.process.wait_until("one of its addresses", |output| {
+            output
+                .split_whitespace()
+                .find(|word| word.starts_with(&prefix))
+                .and_then(|word| word.strip_prefix(transport)?.strip_prefix(':')?.parse().ok())
+        })
+    }
+
     /// The process, to signal it or read it.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process

@@ -38,16 +38,23 @@ impl Sipp {
     /// A callee on a free port: it answers as its scenario says until it is told to stop.
     #[must_use]
     pub fn callee(scenario: &str) -> Self {
-        Self::start(scenario, &[])
+        Self::start(scenario, "127.0.0.1", &[])
+    }
+
+    /// The same at another address of this machine, with options of SIPp's own (`-t t1`).
+    #[must_use]
+    pub fn callee_at(scenario: &str, host: &str, options: &[&str]) -> Self {
+        Self::start(scenario, host, options)
     }
 
     /// A caller whose first request goes to `proxy`; `options` are SIPp's own (`-r 50 -m 3000`).
     #[must_use]
     pub fn caller(scenario: &str, proxy: SocketAddr, options: &[&str]) -> Self {
-        Self::start(scenario, &[&[&*proxy.to_string()], options].concat())
+        let host = proxy.ip().to_string();
+        Self::start(scenario, &host, &[&[&*proxy.to_string()], options].concat())
     }
 
-    /// The port on 127.0.0.1 from which it sends and on which it listens.
+    /// The port from which it sends and on which it listens.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -82,13 +89,13 @@ impl Sipp {
         self.process.is_running()
     }
 
-    fn start(scenario: &str, arguments: &[&str]) -> Self {
+    fn start(scenario: &str, host: &str, arguments: &[&str]) -> Self {
         let (folder, port) = (Folder::new("sipp"), ports::free());
         let mut command = Command::new("sipp");
         command
             .arg("-sf")
             .arg(path(scenario))
-            .args(["-i", "127.0.0.1", "-p", &port.to_string(), "-nostdin"])
+            .args(["-i", host, "-p", &port.to_string(), "-nostdin"])
             .args(["-trace_stat", "-fd", "1", "-stf", "counts"])
             .args(["-trace_err", "-error_file", "errors"])
             .args(arguments)

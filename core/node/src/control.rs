@@ -8,6 +8,7 @@
 use crate::counters::Summary;
 use crate::node::Running;
 use crate::shard::{Answer, Command};
+use crate::storage::{Storage, StorageSummary};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::fmt;
@@ -19,6 +20,8 @@ use std::time::{Duration, Instant};
 const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long shards may take to answer. These machines freeze for a second now and then.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// What storage gets for what it has not written yet, when a stop leaves it less.
+const FLUSH_MIN: Duration = Duration::from_secs(2);
 /// Exit status for a fault of our own (sysexits.h, EX_SOFTWARE).
 const EXIT_SOFTWARE: i32 = 70;
 
@@ -59,15 +62,30 @@ impl Running {
         self.collect()
     }
 
+    /// How storage is; `None` without any.
+    pub fn storage(&self) -> Option<StorageSummary> {
+        self.storage.as_ref().and_then(Storage::summary)
+    }
+
     /// Ends every shard; how things were, by shard.
     pub fn stop(self) -> Result<Vec<Summary>, Unanswered> {
+        self.stop_within(FLUSH_MIN).map(|(summaries, _)| summaries)
+    }
+
+    /// The same; storage may take so long to write what waits.
+    pub fn stop_within(
+        mut self,
+        flush: Duration,
+    ) -> Result<(Vec<Summary>, Option<StorageSummary>), Unanswered> {
         self.tell(Command::Stop);
         let summaries = self.collect()?;
         for handle in self.handles {
             // A shard that answered has nothing left to fail at.
             let _ = handle.join();
         }
-        Ok(summaries)
+        // After the shards: what they said last is written too.
+        let storage = self.storage.take().and_then(|storage| storage.stop(flush));
+        Ok((summaries, storage))
     }
 
     fn tell(&self, command: Command) {
@@ -95,10 +113,16 @@ pub fn supervise(
     drain_timeout: Duration,
 ) -> Result<(), Unanswered> {
     while let Ok(Order::Show) = orders.recv() {
-        show(&running.report()?);
+        show(&running.report()?, running.storage().as_ref());
     }
+    let until = Instant::now() + drain_timeout;
     drain(&running, orders, drain_timeout)?;
-    show(&running.stop()?);
+    let flush = until.saturating_duration_since(Instant::now()).max(FLUSH_MIN);
+    let (summaries, storage) = running.stop_within(flush)?;
+    show(&summaries, storage.as_ref());
+    if let Some(waiting) = storage.map(|storage| storage.waiting).filter(|waiting| *waiting > 0) {
+        say(&format!("storage: {waiting} rows could not be written"));
+    }
     Ok(())
 }
 
@@ -117,7 +141,7 @@ fn drain(
     while Instant::now() < until {
         match orders.recv_timeout(DRAIN_LOOK_EVERY) {
             Ok(Order::Stop) => return Ok(()),
-            Ok(Order::Show) => show(&running.report()?),
+            Ok(Order::Show) => show(&running.report()?, running.storage().as_ref()),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(DRAIN_LOOK_EVERY),
         }
@@ -132,8 +156,9 @@ fn drain(
     Ok(())
 }
 
-fn show(summaries: &[Summary]) {
+fn show(summaries: &[Summary], storage: Option<&StorageSummary>) {
     summaries.iter().for_each(|summary| say(&summary.to_string()));
+    storage.iter().for_each(|summary| say(&summary.to_string()));
 }
 
 /// Turns SIGTERM and SIGINT into [`Order::Stop`], SIGUSR1 into [`Order::Show`].

@@ -3,6 +3,7 @@
 //! For: plain cells that the shard owns; read by asking the shard.
 //! Not here: what the engine counts (`core/sip/src/metrics.rs`).
 
+use crate::stream::StreamCounters;
 use std::fmt;
 use strowger_sip::engine::Census;
 use strowger_sip::shard::ShardId;
@@ -42,8 +43,12 @@ pub struct Counters {
     pub names_failed: u64,
     /// Host names not asked for because the resolver was too busy.
     pub names_refused: u64,
-    /// Rows that modules wanted stored, dropped because this node has no storage.
+    /// Rows that modules wanted stored, dropped because there is no storage or no room in its queue.
     pub rows_dropped: u64,
+    /// Rows that somebody waited for, refused for the same reasons.
+    pub rows_refused: u64,
+    /// Rows that came from storage.
+    pub rows_received: u64,
     /// Datagrams that the kernel dropped before they could be received.
     pub kernel_drops: u64,
     /// Turns of the shard loop.
@@ -52,6 +57,8 @@ pub struct Counters {
     pub naps: u64,
     /// Times the shard went to sleep.
     pub rests: u64,
+    /// Of connections, if there is a TCP listener.
+    pub tcp: Option<StreamCounters>,
 }
 
 /// Everything that one shard tells about itself.
@@ -87,7 +94,9 @@ impl fmt::Display for Summary {
         write!(f, " send_blocked={} send_unroutable={}", c.send_blocked, c.send_unroutable)?;
         write!(f, " names_asked={} names_failed={}", c.names_asked, c.names_failed)?;
         write!(f, " names_refused={} rows_dropped={}", c.names_refused, c.rows_dropped)?;
+        write!(f, " rows_refused={} rows_received={}", c.rows_refused, c.rows_received)?;
         write!(f, " turns={} naps={} rests={}", c.turns, c.naps, c.rests)?;
+        c.tcp.iter().try_for_each(|tcp| tcp.fmt(f))?;
         write!(f, " server_transactions={}", census.server_transactions)?;
         write!(f, " client_transactions={}", census.client_transactions)?;
         write!(f, " contexts={} waiting_routings={}", census.contexts, census.waiting_routings)?;

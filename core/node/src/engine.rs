@@ -6,6 +6,7 @@
 use strowger_sip::actions::Actions;
 use strowger_sip::engine::{ActionsOf, Census, Engine, Input, InputOf, PeerOf, RowOf};
 use strowger_sip::routing::Routing;
+use strowger_sip::storage::Rows;
 use strowger_sip::time::Instant;
 
 /// The engine of one shard: built on its thread, never moved from it.
@@ -13,7 +14,7 @@ pub trait ShardEngine: 'static {
     /// What engines of different shards tell each other.
     type Peer: Send + 'static;
     /// What storage keeps for them.
-    type Row: Send + 'static;
+    type Row: Rows;
 
     /// Takes one input; what follows from it is appended to `out`.
     fn handle(
@@ -36,7 +37,10 @@ pub trait ShardEngine: 'static {
     fn each_metric(&self, each: &mut dyn FnMut(&'static str, u64));
 }
 
-impl<R: Routing> ShardEngine for Engine<R> {
+impl<R: Routing> ShardEngine for Engine<R>
+where
+    RowOf<R>: Rows,
+{
     type Peer = PeerOf<R>;
     type Row = RowOf<R>;
 

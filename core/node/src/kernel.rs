@@ -92,6 +92,23 @@ fn probe(memlock: u64) -> Result<(), KernelRefusal> {
     }
 }
 
+/// Descriptors beside those of connections: sockets, rings, files. A guess, well above what was seen.
+const DESCRIPTORS_BESIDE: u64 = 256;
+
+/// Raises the soft limit of descriptors to the hard one; says when connections will not all fit.
+pub(crate) fn raise_descriptors(connections: usize) -> Option<String> {
+    let (soft, hard) = Resource::NOFILE.get().ok()?;
+    let limit =
+        if soft < hard && Resource::NOFILE.set(hard, hard).is_ok() { hard } else { soft };
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(DESCRIPTORS_BESIDE);
+    (limit < wanted).then(|| {
+        format!(
+            "tcp: {connections} connections wanted, the limit of open files is {limit}: raise it \
+             with `ulimit -n {wanted}` or LimitNOFILE={wanted} in a systemd unit"
+        )
+    })
+}
+
 fn raise_memlock() -> io::Result<u64> {
     let (soft, hard) = Resource::MEMLOCK.get()?;
     if soft < hard && Resource::MEMLOCK.set(hard, hard).is_ok() { Ok(hard) } else { Ok(soft) }

@@ -19,10 +19,13 @@ pub mod node;
 mod resolve;
 pub mod settings;
 mod shard;
+pub mod storage;
+mod stream;
 #[allow(unsafe_code)] // the one place for it: `udp/mod.rs` says why
 mod udp;
 
 pub use mesh::MeshSettings;
+pub use stream::{StreamCounters, StreamSettings};
 pub use resolve::settings::DnsSettings;
 pub use udp::UdpSettings;
 pub use udp::socket::BindError;

@@ -1,4 +1,5 @@
-//! Lanes between shards: every pair exchanges parcels of datagrams and engine messages.
+//! Lanes between shards: every pair exchanges parcels of messages: received, to be sent, and of
+//! engines.
 //!
 //! For: handing datagrams over to their home shard, batched, bounded, without waiting or
 //! allocating.
@@ -15,7 +16,7 @@
 use crate::doorbell::Doorbell;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use strowger_sip::actions::Sends;
+use strowger_sip::actions::{Origin, Sends};
 use strowger_sip::shard::ShardId;
 use strowger_sip::transport::Flow;
 
@@ -45,34 +46,45 @@ impl Default for MeshSettings {
     }
 }
 
-/// Datagrams with the flow they came on, and engine messages, on their way to one shard.
+/// Everything that one shard has for another at one time.
 #[derive(Debug)]
 pub(crate) struct Parcel<P> {
     /// In order of arrival; a [`Sends`] because that is a list of flows with bytes in one arena.
     pub(crate) datagrams: Sends,
+    /// Messages for connections of the receiver.
+    pub(crate) sends: Sends,
+    /// Who could not send over connections of the sender.
+    pub(crate) unsent: Vec<Origin>,
     /// In order of sending.
     pub(crate) peers: Vec<P>,
 }
 
 impl<P> Parcel<P> {
     fn new() -> Parcel<P> {
-        Parcel { datagrams: Sends::default(), peers: Vec::new() }
+        let (datagrams, sends) = (Sends::default(), Sends::default());
+        Parcel { datagrams, sends, unsent: Vec::new(), peers: Vec::new() }
     }
 
     fn is_empty(&self) -> bool {
-        self.datagrams.is_empty() && self.peers.is_empty()
+        let Parcel { datagrams, sends, unsent, peers } = self;
+        datagrams.is_empty() && sends.is_empty() && unsent.is_empty() && peers.is_empty()
     }
 
     fn has_room_for_datagram(&self) -> bool {
-        self.datagrams.len() < PARCEL_DATAGRAMS_MAX && self.datagrams.bytes() < PARCEL_BYTES_MAX
+        let messages = self.datagrams.len() + self.sends.len();
+        let bytes = self.datagrams.bytes() + self.sends.bytes();
+        messages < PARCEL_DATAGRAMS_MAX && bytes < PARCEL_BYTES_MAX
     }
 
     fn has_room_for_peer(&self) -> bool {
-        self.peers.len() < PARCEL_PEERS_MAX
+        self.peers.len() + self.unsent.len() < PARCEL_PEERS_MAX
     }
 
     fn clear(&mut self) {
-        self.datagrams.clear();
+        // A message of a stream may be far longer than a datagram: its room is not kept.
+        self.datagrams.clear_down_to(2 * PARCEL_BYTES_MAX);
+        self.sends.clear_down_to(2 * PARCEL_BYTES_MAX);
+        self.unsent.clear();
         self.peers.clear();
     }
 }
@@ -129,28 +141,53 @@ pub(crate) fn lanes<P>(bells: &[Arc<Doorbell>], settings: &MeshSettings) -> Vec<
 impl<P> Mesh<P> {
     /// Takes a datagram along to the shard it belongs to.
     pub(crate) fn post_datagram(&mut self, to: ShardId, flow: Flow, bytes: &[u8]) -> Posted {
-        let Some(lane) = self.lane(to) else { return Posted::Shed };
-        if !lane.pending.has_room_for_datagram() {
-            lane.flush();
-        }
-        if !lane.pending.has_room_for_datagram() {
-            return Posted::Shed;
-        }
+        let Some(lane) = self.lane_for_datagram(to) else { return Posted::Shed };
         lane.pending.datagrams.send(flow, bytes);
+        Posted::Taken
+    }
+
+    /// Takes a message along to the shard that owns its connection.
+    pub(crate) fn post_send(
+        &mut self,
+        to: ShardId,
+        (origin, flow): (Origin, Flow),
+        bytes: &[u8],
+    ) -> Posted {
+        let Some(lane) = self.lane_for_datagram(to) else { return Posted::Shed };
+        lane.pending.sends.send_from(origin, flow, |out| out.extend_from_slice(bytes));
+        Posted::Taken
+    }
+
+    /// Takes along that a message of another shard could not be sent.
+    pub(crate) fn post_unsent(&mut self, to: ShardId, origin: Origin) -> Posted {
+        let Some(lane) = self.lane_for_peer(to) else { return Posted::Shed };
+        lane.pending.unsent.push(origin);
         Posted::Taken
     }
 
     /// Takes a message of the engine along to another shard.
     pub(crate) fn post_peer(&mut self, to: ShardId, message: P) -> Posted {
-        let Some(lane) = self.lane(to) else { return Posted::Shed };
+        let Some(lane) = self.lane_for_peer(to) else { return Posted::Shed };
+        lane.pending.peers.push(message);
+        Posted::Taken
+    }
+
+    /// The lane to a shard if it has room for a datagram, once it was flushed.
+    fn lane_for_datagram(&mut self, to: ShardId) -> Option<&mut Lane<P>> {
+        let lane = self.lane(to)?;
+        if !lane.pending.has_room_for_datagram() {
+            lane.flush();
+        }
+        Some(lane).filter(|lane| lane.pending.has_room_for_datagram())
+    }
+
+    /// The same for a message of the engine.
+    fn lane_for_peer(&mut self, to: ShardId) -> Option<&mut Lane<P>> {
+        let lane = self.lane(to)?;
         if !lane.pending.has_room_for_peer() {
             lane.flush();
         }
-        if !lane.pending.has_room_for_peer() {
-            return Posted::Shed;
-        }
-        lane.pending.peers.push(message);
-        Posted::Taken
+        Some(lane).filter(|lane| lane.pending.has_room_for_peer())
     }
 
     /// Sends what was taken along, as far as parcels are at hand.

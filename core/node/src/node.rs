@@ -13,6 +13,8 @@ use crate::mesh::{self, Mesh};
 use crate::resolve::{self, Asker, Resolver};
 use crate::settings::NodeSettings;
 use crate::shard::{Answer, Command, Shard};
+use crate::storage::{self, Outlet, Ring, Storage, StorageError, StorageSettings};
+use crate::stream::{StreamSettings, Streams, listen};
 use crate::udp::mmsg::Mmsg;
 use crate::udp::socket::{self, BindError};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
@@ -22,7 +24,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
 use strowger_sip::shard::{ShardId, ShardMap};
-use strowger_sip::transport::{Listener, Listeners, Transport};
+use strowger_sip::storage::Rows;
+use strowger_sip::transport::{Listener, ListenerId, Listeners, Transport};
 
 /// glommio reserves this for files, which no shard touches; its smallest.
 const FILE_BUFFER_BYTES: usize = 65_536;
@@ -40,8 +43,25 @@ pub enum StartError {
     Doorbell(io::Error),
     /// Names cannot be looked up, whoever could be asked.
     Resolver(String),
+    /// Storage cannot be used.
+    Storage(StorageError),
     /// A shard's thread did not get going.
     Shard(ShardId, String),
+}
+
+impl StartError {
+    /// Whether it is for the operator to mend, as a bad configuration is.
+    pub const fn is_configuration(&self) -> bool {
+        match self {
+            StartError::Storage(error) => error.is_configuration(),
+            StartError::Kernel(_)
+            | StartError::Bind(_)
+            | StartError::Entropy(_)
+            | StartError::Doorbell(_)
+            | StartError::Resolver(_)
+            | StartError::Shard(..) => false,
+        }
+    }
 }
 
 impl fmt::Display for StartError {
@@ -52,6 +72,7 @@ impl fmt::Display for StartError {
             StartError::Entropy(cause) => write!(f, "no random seed from the system: {cause}"),
             StartError::Doorbell(cause) => write!(f, "cannot make a pair of sockets: {cause}"),
             StartError::Resolver(cause) => write!(f, "cannot look names up: {cause}"),
+            StartError::Storage(error) => error.fmt(f),
             StartError::Shard(shard, cause) => {
                 write!(f, "shard {} did not start: {cause}", shard.0)
             }
@@ -79,11 +100,18 @@ pub struct Seat {
 pub struct Node {
     settings: NodeSettings,
     listeners: Listeners,
-    // By shard, then by listener.
-    sockets: Vec<Vec<Socket>>,
+    // By shard.
+    sockets: Vec<Sockets>,
     cores: Vec<Option<usize>>,
     resolver: Resolver,
     notices: Vec<String>,
+}
+
+/// The listening sockets of one shard.
+#[derive(Debug, Default)]
+struct Sockets {
+    udp: Vec<(ListenerId, Socket)>,
+    tcp: Vec<(ListenerId, Socket)>,
 }
 
 impl Node {
@@ -91,18 +119,29 @@ impl Node {
     pub fn bind(settings: NodeSettings) -> Result<Node, StartError> {
         kernel::check().map_err(StartError::Kernel)?;
         let shards = usize::from(settings.shards);
-        let mut sockets: Vec<Vec<Socket>> = (0..shards).map(|_| Vec::new()).collect();
+        let mut sockets: Vec<Sockets> = (0..shards).map(|_| Sockets::default()).collect();
         let mut listeners = Vec::new();
         let mut notices = Vec::new();
-        for listen in &settings.listen {
-            let group = socket::bind_group(listen.address, shards, &settings.udp)
-                .map_err(StartError::Bind)?;
-            notices.extend(group.notices);
-            for (shard, socket) in sockets.iter_mut().zip(group.sockets) {
-                shard.push(socket);
-            }
-            let advertised = listen.advertised(group.bound);
-            listeners.push(Listener { transport: Transport::Udp, bound: group.bound, advertised });
+        for (listen, id) in settings.listen.iter().zip((0..).map(ListenerId)) {
+            let transport = listen.transport;
+            let bound = if transport == Transport::Tcp {
+                let group = listen::bind_group(listen.address, shards, &settings.tcp)
+                    .map_err(StartError::Bind)?;
+                let each = sockets.iter_mut().zip(group.sockets);
+                each.for_each(|(shard, socket)| shard.tcp.push((id, socket)));
+                group.bound
+            } else {
+                let group = socket::bind_group(listen.address, shards, &settings.udp)
+                    .map_err(StartError::Bind)?;
+                notices.extend(group.notices);
+                let each = sockets.iter_mut().zip(group.sockets);
+                each.for_each(|(shard, socket)| shard.udp.push((id, socket)));
+                group.bound
+            };
+            listeners.push(Listener { transport, bound, advertised: listen.advertised(bound) });
+        }
+        if settings.listen.iter().any(|listen| listen.transport == Transport::Tcp) {
+            notices.extend(kernel::raise_descriptors(settings.tcp.connections_max));
         }
         let seating = cores::seat(shards, &settings.cores, cores::allowed().as_deref());
         notices.extend(seating.notices);
@@ -133,7 +172,8 @@ impl Node {
         let map = ShardMap::new(settings.shards, random()?);
         let (answer, answers) = mpsc::channel();
         let (make, clock) = (Arc::new(make), Clock::start());
-        let mut running = Running { desks: Vec::new(), answers, handles: Vec::new() };
+        let mut running =
+            Running { desks: Vec::new(), answers, handles: Vec::new(), storage: None };
         let doors: Vec<(Doorbell, Chime)> = (0..settings.shards)
             .map(|_| doorbell::pair())
             .collect::<io::Result<_>>()
@@ -143,9 +183,14 @@ impl Node {
         let meshes = mesh::lanes(&bells, &settings.mesh);
         let askers = resolve::start(resolver, &bells)
             .map_err(|cause| StartError::Resolver(cause.to_string()))?;
+        let (storage, outlets) = open(settings.storage.as_ref(), &bells)?;
+        running.storage = storage;
         let mut ready = Vec::new();
-        let parts = sockets.into_iter().zip(cores).zip(meshes).zip(bells).zip(chimes).zip(askers);
-        for (id, (((((sockets, core), mesh), doorbell), chime), names)) in (0..).map(ShardId).zip(parts) {
+        let parts = sockets.into_iter().zip(cores).zip(meshes).zip(bells).zip(chimes);
+        let parts = parts.zip(askers).zip(outlets);
+        for (id, ((((((sockets, core), mesh), doorbell), chime), names), storage)) in
+            (0..).map(ShardId).zip(parts)
+        {
             let (command, commands) = mpsc::channel();
             let (tell_ready, is_ready) = mpsc::channel();
             running.desks.push(Desk { command, doorbell: Arc::clone(&doorbell) });
@@ -155,11 +200,13 @@ impl Node {
                 clock,
                 sockets,
                 batch: settings.udp.batch,
+                tcp: settings.tcp,
                 mesh,
                 commands,
                 doorbell,
                 chime,
                 names,
+                storage,
                 answers: answer.clone(),
                 ready: tell_ready,
             };
@@ -170,23 +217,44 @@ impl Node {
     }
 }
 
+/// Starts storage, if there is to be any; an outlet for each shard.
+fn open<W: Rows>(
+    settings: Option<&StorageSettings>,
+    bells: &[Arc<Doorbell>],
+) -> Result<(Option<Storage>, Vec<Outlet<W>>), StartError> {
+    let Some(settings) = settings else {
+        return Ok((None, bells.iter().map(|_| Outlet::nowhere()).collect()));
+    };
+    let rings = bells.iter().map(|bell| {
+        let bell = Arc::clone(bell);
+        Arc::new(move || bell.ring()) as Ring
+    });
+    let started = storage::start(settings, rings.collect());
+    started.map(|(storage, outlets)| (Some(storage), outlets)).map_err(StartError::Storage)
+}
+
 /// What a shard's thread takes along.
-struct Berth<P> {
+struct Berth<P, W> {
     seat: Seat,
     core: Option<usize>,
     clock: Clock,
-    sockets: Vec<Socket>,
+    sockets: Sockets,
     batch: usize,
+    tcp: StreamSettings,
     mesh: Mesh<P>,
     commands: mpsc::Receiver<Command>,
     doorbell: Arc<Doorbell>,
     chime: Chime,
     names: Asker,
+    storage: Outlet<W>,
     answers: mpsc::Sender<Answer>,
     ready: mpsc::Sender<Result<(), String>>,
 }
 
-fn launch<E, F>(berth: Berth<E::Peer>, make: Arc<F>) -> Result<ExecutorJoinHandle<()>, StartError>
+fn launch<E, F>(
+    berth: Berth<E::Peer, E::Row>,
+    make: Arc<F>,
+) -> Result<ExecutorJoinHandle<()>, StartError>
 where
     E: ShardEngine,
     F: Fn(Seat) -> E + Send + Sync + 'static,
@@ -200,17 +268,26 @@ where
         .map_err(|cause| StartError::Shard(id, cause.to_string()))
 }
 
-async fn inhabit<E, F>(berth: Berth<E::Peer>, make: Arc<F>)
+async fn inhabit<E, F>(berth: Berth<E::Peer, E::Row>, make: Arc<F>)
 where
     E: ShardEngine,
     F: Fn(Seat) -> E,
 {
-    let Berth { seat, core, clock, sockets, batch, mesh, commands, doorbell, .. } = berth;
-    let Berth { chime, names, answers, ready, .. } = berth;
-    let listeners = u16::try_from(sockets.len()).unwrap_or(u16::MAX);
+    let Berth { seat, core, clock, sockets, batch, tcp, mesh, commands, doorbell, .. } = berth;
+    let Berth { chime, names, storage, answers, ready, .. } = berth;
+    let listeners = sockets.udp.iter().map(|(listener, _)| *listener).collect();
     let (id, map) = (seat.shard, seat.map);
-    let (engine, udp) = (make(seat), Mmsg::new(sockets, batch));
-    let shard = Shard {
+    let doors = Some(sockets.tcp).filter(|doors| !doors.is_empty());
+    let streams = doors.map(|doors| Streams::new((id, map.count()), doors, tcp)).transpose();
+    let streams = match streams {
+        Ok(streams) => streams,
+        Err(cause) => {
+            let _ = ready.send(Err(format!("cannot watch its connections: {cause}")));
+            return;
+        }
+    };
+    let (engine, udp) = (make(seat), Mmsg::new(sockets.udp, batch));
+    let mut shard = Shard {
         id,
         core,
         map,
@@ -218,15 +295,21 @@ where
         engine,
         udp,
         listeners,
+        streams,
         mesh,
         commands,
         doorbell,
         chime,
         names,
+        storage,
         answers,
     };
+    let out = match shard.storage.load(&clock, &mut shard.engine) {
+        Ok(out) => out,
+        Err(cause) => return drop(ready.send(Err(cause))),
+    };
     let tell = ready.clone();
-    let ended = shard.run(move || drop(tell.send(Ok(())))).await;
+    let ended = shard.run(out, move || drop(tell.send(Ok(())))).await;
     if let Err(cause) = ended {
         let _ = ready.send(Err(format!("cannot wait for its sockets: {cause}")));
     }
@@ -238,6 +321,7 @@ pub struct Running {
     pub(crate) desks: Vec<Desk>,
     pub(crate) answers: mpsc::Receiver<Answer>,
     pub(crate) handles: Vec<ExecutorJoinHandle<()>>,
+    pub(crate) storage: Option<Storage>,
 }
 
 /// Where commands for one shard are put.
@@ -346,7 +430,10 @@ mod tests {
                     }
                 }
                 Input::Peer { message, .. } => self.answer(message, out),
-                Input::Row(()) | Input::Unsent(_) | Input::Resolved(_, _) => {}
+                Input::Row(())
+                | Input::Unsent(_)
+                | Input::Resolved(_, _)
+                | Input::Broken { .. } => {}
                 Input::Drain => self.draining += 1,
             }
         }
@@ -374,6 +461,7 @@ mod tests {
 
     fn start(capacity: usize) -> (Running, SocketAddr, Arc<AtomicBool>) {
         let listen = |address: &str| Listen {
+            transport: Transport::Udp,
             address: address.parse().expect("an address"),
             advertise: None,
         };
@@ -383,7 +471,10 @@ mod tests {
             cores: Vec::new(),
             drain_timeout: PATIENCE,
             udp: UdpSettings::default(),
+            udp_mtu: None,
+            tcp: StreamSettings::default(),
             dns: DnsSettings::default(),
+            storage: None,
             mesh: MeshSettings { capacity },
         };
         let node = Node::bind(settings).expect("bound");

@@ -1,16 +1,20 @@
-//! What `[node]`, `[udp]`, `[mesh]` and `[dns]` say.
+//! What `[node]`, `[udp]`, `[tcp]`, `[mesh]` and `[dns]` say.
 //!
 //! For: the keys of the edge, their defaults and ranges.
 //! Not here: reading files (`config.rs`); the sections of engine, modules and routing (their
 //! readers).
 
 use crate::mesh::MeshSettings;
+use crate::storage::StorageSettings;
 use crate::resolve::settings::DnsSettings;
+use crate::stream::StreamSettings;
 use crate::udp::UdpSettings;
 use std::net::SocketAddr;
 use std::time::Duration;
+use strowger_sip::limits::UDP_MTU;
 use strowger_sip::settings::{Section, Text, Unit};
 use strowger_sip::time::secs;
+use strowger_sip::transport::Transport;
 
 /// Shards of one node at most; a guess well above the cores of a machine.
 const SHARDS_MAX: u64 = 1024;
@@ -18,14 +22,16 @@ const SHARDS_MAX: u64 = 1024;
 const LISTENERS_MAX: usize = 64;
 /// 64*T1 with which a finished transaction lingers (RFC 3261 §17), and some to spare.
 const DRAIN_TIMEOUT: Duration = secs(40);
-const LISTEN_ALLOWED: &str = "\"udp:ADDRESS:PORT\" or \"udp:ADDRESS:PORT advertise HOST[:PORT]\", \
-                              ADDRESS numeric, for example \"udp:192.0.2.1:5060\" or \
-                              \"udp:[2001:db8::1]:5060\"";
+const LISTEN_ALLOWED: &str = "\"udp:ADDRESS:PORT\" or \"tcp:ADDRESS:PORT\", \
+                              \"advertise HOST[:PORT]\" after it, ADDRESS numeric, for example \
+                              \"udp:192.0.2.1:5060\" or \"tcp:[2001:db8::1]:5060\"";
 const ADVERTISE_ALLOWED: &str = "HOST or HOST:PORT, for example \"sip.example.com\"";
 
 /// One address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
+    /// The protocol: UDP or TCP.
+    pub transport: Transport,
     /// The address; port 0 lets the kernel choose.
     pub address: SocketAddr,
     /// `host[:port]` to write into messages instead, if configured.
@@ -56,18 +62,26 @@ pub struct NodeSettings {
     pub drain_timeout: Duration,
     /// `[udp]`.
     pub udp: UdpSettings,
+    /// The longest request that is sent over UDP while TCP can be tried; none when it is not tried.
+    pub udp_mtu: Option<usize>,
+    /// `[tcp]`.
+    pub tcp: StreamSettings,
     /// `[mesh]`.
     pub mesh: MeshSettings,
     /// `[dns]`.
     pub dns: DnsSettings,
+    /// `[storage]`; none when everything is kept in memory alone.
+    pub storage: Option<StorageSettings>,
 }
 
 impl NodeSettings {
-    /// Reads `[node]`, `[udp]`, `[mesh]` and `[dns]`.
+    /// Reads `[node]`, `[udp]`, `[tcp]`, `[mesh]`, `[dns]` and `[storage]`.
     pub fn read(root: &mut Section<'_>) -> NodeSettings {
-        let udp = read_udp(&mut root.section("udp"));
+        let (udp, udp_mtu) = read_udp(&mut root.section("udp"));
+        let tcp = StreamSettings::read(&mut root.section("tcp"));
         let mesh = read_mesh(&mut root.section("mesh"));
         let dns = DnsSettings::read(&mut root.section("dns"));
+        let storage = StorageSettings::read(&mut root.section("storage"));
         let mut node = root.section("node");
         let advertise = node.parsed("advertise", |text| parse_advertise(text).map(str::to_owned));
         let listen = read_listen(&mut node, advertise.as_deref());
@@ -87,22 +101,26 @@ impl NodeSettings {
         let drain_timeout =
             node.duration("drain_timeout", DRAIN_TIMEOUT, secs(0)..=secs(86_400), Unit::Seconds);
         let shards = u16::try_from(shards).unwrap_or(1);
-        NodeSettings { listen, shards, cores, drain_timeout, udp, mesh, dns }
+        NodeSettings { listen, shards, cores, drain_timeout, udp, udp_mtu, tcp, mesh, dns, storage }
     }
 }
 
-fn read_udp(section: &mut Section<'_>) -> UdpSettings {
+fn read_udp(section: &mut Section<'_>) -> (UdpSettings, Option<usize>) {
     let default = UdpSettings::default();
     let mut bytes = |key, default: usize| {
         // The kernel takes a signed 32-bit number and doubles it.
         read_size(section, key, default, 4096..=(1 << 30))
     };
-    UdpSettings {
+    let settings = UdpSettings {
         receive_buffer: bytes("receive_buffer", default.receive_buffer),
         send_buffer: bytes("send_buffer", default.send_buffer),
         // Each costs 64 KiB of every shard; the kernel takes 1024 at most.
         batch: read_size(section, "batch", default.batch, 1..=1024),
-    }
+    };
+    // Kamailio's names; there, 0 is the default, and neither is tried.
+    let mtu = read_size(section, "udp_mtu", UDP_MTU, 0..=65_535);
+    let tries_tcp = section.choice("udp_mtu_try_proto", true, &[("tcp", true), ("udp", false)]);
+    (settings, (tries_tcp && mtu > 0).then_some(mtu))
 }
 
 fn read_mesh(section: &mut Section<'_>) -> MeshSettings {
@@ -123,7 +141,8 @@ fn read_size(
 fn read_listen(node: &mut Section<'_>, advertise: Option<&str>) -> Vec<Listen> {
     let Some(texts) = node.strings("listen") else {
         let address = SocketAddr::from(([127, 0, 0, 1], 5060));
-        return vec![Listen { address, advertise: advertise.map(str::to_owned) }];
+        let (transport, advertise) = (Transport::Udp, advertise.map(str::to_owned));
+        return vec![Listen { transport, address, advertise }];
     };
     if texts.is_empty() || texts.len() > LISTENERS_MAX {
         let allowed = format!("1 to {LISTENERS_MAX} addresses, {LISTEN_ALLOWED}");
@@ -133,7 +152,10 @@ fn read_listen(node: &mut Section<'_>, advertise: Option<&str>) -> Vec<Listen> {
     let mut listen: Vec<Listen> = Vec::with_capacity(texts.len());
     for text in &texts {
         let Some(one) = read_one(node, text, advertise) else { continue };
-        if one.address.port() != 0 && listen.iter().any(|other| other.address == one.address) {
+        let same = |other: &Listen| {
+            (other.transport, other.address) == (one.transport, one.address)
+        };
+        if one.address.port() != 0 && listen.iter().any(same) {
             let what = format!("{:?} is listed twice", text.value);
             node.problem_at(text.place, "listen", what, "each address once");
             continue;
@@ -154,22 +176,24 @@ fn read_one(node: &mut Section<'_>, text: &Text, advertise: Option<&str>) -> Opt
     let advertise = listen.advertise.or_else(|| advertise.map(str::to_owned));
     if listen.address.ip().is_unspecified() && advertise.is_none() {
         let what = format!("{} cannot be written into messages", listen.address.ip());
-        let allowed = "\"udp:ADDRESS:PORT advertise HOST\", or [node] advertise = \"HOST\"";
+        let allowed = "advertise HOST after the address, or [node] advertise = \"HOST\"";
         node.problem_at(text.place, "listen", what, allowed);
     }
     Some(Listen { advertise, ..listen })
 }
 
-/// Reads `udp:ADDRESS:PORT`, with `advertise HOST[:PORT]` after it as Kamailio's `listen` has it.
+/// Reads `udp:ADDRESS:PORT` or `tcp:ADDRESS:PORT`, with `advertise HOST[:PORT]` after it as Kamailio's `listen` has it.
 fn parse_listen(text: &str) -> Result<Listen, String> {
     let mut words = text.split_whitespace();
     let first = words.next().unwrap_or_default();
     let (transport, address) = first.split_once(':').unwrap_or((first, ""));
-    match transport.to_ascii_lowercase().as_str() {
-        "udp" => {}
-        "tcp" | "tls" | "ws" | "wss" => return Err(format!("{transport} is not there yet")),
-        _ => return Err(format!("{text:?} does not begin with a transport")),
-    }
+    let transport = match Transport::from_name(transport.as_bytes()) {
+        Some(transport @ (Transport::Udp | Transport::Tcp)) => transport,
+        Some(other @ (Transport::Tls | Transport::Ws | Transport::Wss)) => {
+            return Err(format!("{other} is not there yet"));
+        }
+        None => return Err(format!("{text:?} does not begin with a transport")),
+    };
     let address: SocketAddr =
         address.parse().map_err(|_| format!("{address:?} is not an address with a port"))?;
     let advertise = match (words.next(), words.next(), words.next()) {
@@ -179,7 +203,7 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
         }
         (_, _, _) => return Err(format!("{text:?} has words that are not understood")),
     };
-    Ok(Listen { address, advertise })
+    Ok(Listen { transport, address, advertise })
 }
 
 /// Accepts `host`, `host:port`, `192.0.2.1`, `[2001:db8::1]:5060`.
@@ -237,9 +261,10 @@ mod tests {
     fn everything_can_be_set() {
         let (settings, problems) = read(
             "[node]\nlisten = [\"udp:127.0.0.1:5070\", \
-             \"udp:[::1]:5070 advertise sip.example.com\"]\n\
+             \"tcp:[::1]:5070 advertise sip.example.com\"]\n\
              advertise = \"192.0.2.9:5099\"\ncores = [1, 0]\ndrain_timeout = \"5s\"\n\
-             [udp]\nreceive_buffer = 1000000\nsend_buffer = 500000\nbatch = 8\n\
+             [udp]\nreceive_buffer = 1000000\nsend_buffer = 500000\nbatch = 8\nudp_mtu = 1200\n\
+             [tcp]\ntcp_max_connections = 50\n\
              [mesh]\ncapacity = 16\n",
         );
         assert_eq!(problems, "");
@@ -248,7 +273,10 @@ mod tests {
         let advertised: Vec<String> =
             settings.listen.iter().map(|listen| listen.advertised(bound)).collect();
         assert_eq!(advertised, ["192.0.2.9:5099", "sip.example.com:5070"]);
-        assert_eq!(settings.udp.batch, 8);
+        assert_eq!((settings.udp.batch, settings.udp_mtu), (8, Some(1200)));
+        assert_eq!(settings.tcp.connections_max, 50);
+        let transports: Vec<Transport> = settings.listen.iter().map(|l| l.transport).collect();
+        assert_eq!(transports, [Transport::Udp, Transport::Tcp]);
         assert_eq!(settings.mesh.capacity, 16);
     }
 
@@ -256,7 +284,7 @@ mod tests {
     fn every_mistake_is_reported_with_its_line() {
         let (_, problems) = read(
             "[node]\nlisten = [\"udp:127.0.0.1:5060\",\n \"udp:localhost:5060\",\n \
-             \"tcp:127.0.0.1:1\",\n \
+             \"tls:127.0.0.1:1\",\n \
              \"udp:0.0.0.0:5060\",\n \"udp:127.0.0.1:5060\"]\nshards = 0\nadvertise = \"a b\"\n\
              [udp]\nbtach = 4\n[mesh]\ncapacity = \"x\"\n[nodes]\n",
         );

@@ -12,33 +12,34 @@ use crate::counters::{Counters, Summary};
 use crate::doorbell::{Chime, Doorbell};
 use crate::engine::ShardEngine;
 use crate::mesh::{Mesh, Posted};
-use crate::resolve::{Asker, Refused};
+use crate::resolve::{Asker, Heard};
+use crate::storage::{More, Outlet};
+use crate::stream::{self, Arrival, Sender, Streams, Taken};
 use crate::udp::ready::Readiness;
-use crate::udp::{DatagramEngine, Woken};
+use crate::udp::{DatagramEngine, Ready, Woken};
 use glommio::timer::Timer;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::task::Poll;
 use std::time::Duration;
-use strowger_sip::actions::{Actions, Origin};
+use strowger_sip::actions::{Actions, Origin, Sends};
 use strowger_sip::engine::Input;
 use strowger_sip::message::scan_call_id;
-use strowger_sip::resolver::Resolution;
 use strowger_sip::shard::{ShardId, ShardMap};
 use strowger_sip::time::Instant;
-use strowger_sip::transport::{Flow, ListenerId};
+use strowger_sip::transport::{Flow, ListenerId, Transport};
 
 /// Parcels handled in one turn, so that the sockets get theirs. A guess.
 const PARCELS_PER_TURN: usize = 8;
-/// Answers of the resolver taken in one turn, for the same reason. A guess.
-const NAMES_PER_TURN: usize = 64;
+/// Connections read in one turn, for the same reason. A guess: as many as datagrams in a batch.
+const CONNECTIONS_PER_TURN: usize = 32;
 /// Messages that an engine may address to its own shard in one turn. A guess.
 const OWN_MESSAGES_MAX: usize = 4096;
 /// Rounds of sending that one call makes, while what cannot be sent makes the engine send something
@@ -101,18 +102,24 @@ pub(crate) struct Shard<E: ShardEngine, U> {
     pub(crate) clock: Clock,
     pub(crate) engine: E,
     pub(crate) udp: U,
-    pub(crate) listeners: u16,
+    pub(crate) listeners: Vec<ListenerId>,
+    pub(crate) streams: Option<Streams>,
     pub(crate) mesh: Mesh<E::Peer>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) doorbell: Arc<Doorbell>,
     pub(crate) chime: Chime,
     pub(crate) names: Asker,
+    pub(crate) storage: Outlet<E::Row>,
     pub(crate) answers: mpsc::Sender<Answer>,
 }
 
 impl<E: ShardEngine, U: DatagramEngine> Shard<E, U> {
-    /// Runs until told to stop; calls `ready` once it is listening.
-    pub(crate) async fn run(self, ready: impl FnOnce()) -> io::Result<()> {
+    /// Runs until told to stop, beginning with `out`; calls `ready` once it is listening.
+    pub(crate) async fn run(
+        self,
+        out: Actions<E::Peer, E::Row>,
+        ready: impl FnOnce(),
+    ) -> io::Result<()> {
         let (bell, mut lines, mut watchers) = (Rc::new(Bell::default()), Vec::new(), Vec::new());
         let mut watched = |readiness: Readiness| {
             let line = Line::new();
@@ -120,15 +127,15 @@ impl<E: ShardEngine, U: DatagramEngine> Shard<E, U> {
             watchers.push(glommio::spawn_local(watcher));
             line
         };
-        for listener in (0..self.listeners).map(ListenerId) {
-            lines.push((listener, watched(self.udp.readiness(listener)?)));
+        for listener in &self.listeners {
+            lines.push((*listener, watched(self.udp.readiness(*listener)?)));
         }
         let door = watched(Readiness::of_unix(&self.chime)?);
         let mut turn = Turn {
             shard: self,
             lines,
             door,
-            out: Actions::default(),
+            out,
             unsent: Vec::new(),
             own: VecDeque::new(),
             counters: Counters::default(),
@@ -146,7 +153,8 @@ impl<E: ShardEngine, U: DatagramEngine> Shard<E, U> {
             stage = match (pace, stage) {
                 (Pace::Busy, _) => turn.wake_up(),
                 (Pace::Done, Stage::Awake) => turn.fall_asleep(),
-                (Pace::Done, Stage::Drowsy) => turn.nap(now),
+                (Pace::Done, Stage::Drowsy) => turn.nap(now, NAP_MAX),
+                (Pace::Done, Stage::Tired) if turn.shard.streams.is_some() => turn.sleep(now),
                 (Pace::Done, Stage::Tired) => {
                     let deadline = turn.lie_down(now);
                     rest(&bell, &mut alarm, now, deadline).await;
@@ -155,6 +163,55 @@ impl<E: ShardEngine, U: DatagramEngine> Shard<E, U> {
             };
             if stage == Stage::Awake {
                 glommio::yield_if_needed().await;
+            }
+        }
+    }
+}
+
+impl<E: ShardEngine, U> Shard<E, U> {
+    /// Gives each message for a stream to the shard that owns its connection; one without a connection
+    /// is this shard's own.
+    fn send_streams(
+        &mut self,
+        now: Instant,
+        sends: &Sends,
+        (unsent, counters): (&mut Vec<Origin>, &mut Counters),
+    ) {
+        for (origin, flow, bytes) in sends.iter_with_origin() {
+            let owner = flow.connection.map(stream::owner).filter(|owner| *owner != self.id);
+            match (flow.transport, owner, &mut self.streams) {
+                (Transport::Udp, _, _) => {}
+                (Transport::Tcp, Some(owner), Some(_)) => {
+                    if self.mesh.post_send(owner, (origin, *flow), bytes) == Posted::Shed {
+                        counters.shed += 1;
+                        unsent.push(origin);
+                    }
+                }
+                (Transport::Tcp, None, Some(streams)) => {
+                    streams.send(now, Sender { shard: self.id, origin }, flow, bytes);
+                }
+                (Transport::Tcp, _, None)
+                | (Transport::Tls | Transport::Ws | Transport::Wss, _, _) => {
+                    counters.send_unroutable += 1;
+                    unsent.push(origin);
+                }
+            }
+        }
+    }
+
+    /// Has connections written to, and gathers what they could not carry.
+    fn flush_streams(
+        &mut self,
+        now: Instant,
+        (unsent, counters): (&mut Vec<Origin>, &mut Counters),
+    ) {
+        let Some(streams) = &mut self.streams else { return };
+        streams.flush(now);
+        while let Some(Sender { shard, origin }) = streams.next_unsent() {
+            if shard == self.id {
+                unsent.push(origin);
+            } else if self.mesh.post_unsent(shard, origin) == Posted::Shed {
+                counters.shed += 1;
             }
         }
     }
@@ -246,6 +303,7 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
             pace = pace.or(self.receive(now, n));
             self.send(now);
         }
+        pace = pace.or(self.receive_streams(now));
         for _ in 0..PARCELS_PER_TURN {
             let Pace::Busy = self.receive_parcel(now) else { break };
             pace = Pace::Busy;
@@ -257,40 +315,20 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
                 self.shard.engine.handle(now, input, &mut self.out);
             }
         }
-        pace = pace.or(self.hear_names(now));
+        let Turn { shard, out, counters, .. } = self;
+        if shard.names.hear(now, &mut shard.engine, out, counters) == Heard::Some {
+            pace = Pace::Busy;
+        }
+        if shard.storage.hear(now, &mut shard.engine, out, counters) == More::Perhaps {
+            pace = Pace::Busy;
+        }
         if self.shard.engine.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.shard.engine.expire(now, &mut self.out);
         }
-        self.ask_names(now);
+        let Turn { shard, out, counters, .. } = self;
+        shard.names.ask_all(now, &mut shard.engine, out, counters);
         self.send(now);
         pace
-    }
-
-    /// Gives the engine what the resolver has found.
-    fn hear_names(&mut self, now: Instant) -> Pace {
-        let Turn { shard, out, counters, .. } = self;
-        for _ in 0..NAMES_PER_TURN {
-            let Some((question, resolution)) = shard.names.next_answer() else { return Pace::Done };
-            counters.names_failed += u64::from(resolution == Resolution::Failed);
-            shard.engine.handle(now, Input::Resolved(question, resolution), out);
-        }
-        Pace::Busy
-    }
-
-    /// Asks for the names that the engine wants to know. What the resolver has no room for is answered at
-    /// once, which may make the engine ask for something else, though never for the same name again.
-    fn ask_names(&mut self, now: Instant) {
-        let Turn { shard, out, counters, .. } = self;
-        while let Some(question) = out.questions.pop() {
-            match shard.names.ask(question) {
-                Ok(()) => counters.names_asked += 1,
-                Err(Refused(question)) => {
-                    counters.names_refused += 1;
-                    let answer = Input::Resolved(question, Resolution::Failed);
-                    shard.engine.handle(now, answer, out);
-                }
-            }
-        }
     }
 
     fn receive(&mut self, now: Instant, n: usize) -> Pace {
@@ -322,6 +360,44 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
         Pace::Done
     }
 
+    /// Lets connections have their turn. A message that finds no room on its way to its home stays with
+    /// its connection, for nobody sends it again.
+    fn receive_streams(&mut self, now: Instant) -> Pace {
+        let Some(streams) = &mut self.shard.streams else { return Pace::Done };
+        streams.turn(now);
+        for _ in 0..CONNECTIONS_PER_TURN {
+            let Turn { shard, out, counters, .. } = self;
+            let Shard { id, map, engine, mesh, streams: Some(streams), .. } = shard else { break };
+            let served = streams.serve(now, |flow, arrival| match arrival {
+                Arrival::Message(bytes) => {
+                    match scan_call_id(bytes).map(|call_id| map.home(call_id)) {
+                        Some(home) if home != *id => {
+                            let Posted::Taken = mesh.post_datagram(home, *flow, bytes) else {
+                                return Taken::NoRoom;
+                            };
+                            counters.handed_over += 1;
+                        }
+                        Some(_) | None => {
+                            engine.handle(now, Input::Datagram { flow: *flow, bytes }, out);
+                        }
+                    }
+                    Taken::Yes
+                }
+                Arrival::Broken(head, error) => {
+                    engine.handle(now, Input::Broken { flow: *flow, head, error }, out);
+                    Taken::Yes
+                }
+            });
+            if !served {
+                break;
+            }
+            self.send(now);
+        }
+        self.send(now);
+        let busy = self.shard.streams.as_ref().is_some_and(Streams::is_busy);
+        if busy { Pace::Busy } else { Pace::Done }
+    }
+
     fn receive_parcel(&mut self, now: Instant) -> Pace {
         let Turn { shard, out, counters, .. } = self;
         let Some((from, mut parcel)) = shard.mesh.next_arrival() else { return Pace::Done };
@@ -329,6 +405,14 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
         counters.peers_received += count(parcel.peers.len());
         for (flow, bytes) in parcel.datagrams.iter() {
             shard.engine.handle(now, Input::Datagram { flow: *flow, bytes }, out);
+        }
+        for (origin, flow, bytes) in parcel.sends.iter_with_origin() {
+            if let Some(streams) = &mut shard.streams {
+                streams.send(now, Sender { shard: from, origin }, flow, bytes);
+            }
+        }
+        for origin in parcel.unsent.drain(..) {
+            shard.engine.handle(now, Input::Unsent(origin), out);
         }
         for message in parcel.peers.drain(..) {
             shard.engine.handle(now, Input::Peer { from, message }, out);
@@ -341,15 +425,19 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
     fn send(&mut self, now: Instant) {
         for _ in 0..SEND_ROUNDS_MAX {
             let Turn { shard, out, unsent, counters, .. } = self;
-            if out.sends.is_empty() {
+            if !out.sends.is_empty() {
+                let sent = shard.udp.send(&out.sends, |origin| unsent.push(origin));
+                counters.sent += count(sent.datagrams);
+                counters.send_failed += count(sent.failed);
+                counters.send_blocked += count(sent.blocked);
+                counters.send_unroutable += count(sent.unroutable);
+                shard.send_streams(now, &out.sends, (unsent, counters));
+                out.sends.clear();
+            }
+            shard.flush_streams(now, (unsent, counters));
+            if unsent.is_empty() {
                 return;
             }
-            let sent = shard.udp.send(&out.sends, |origin| unsent.push(origin));
-            counters.sent += count(sent.datagrams);
-            counters.send_failed += count(sent.failed);
-            counters.send_blocked += count(sent.blocked);
-            counters.send_unroutable += count(sent.unroutable);
-            out.sends.clear();
             for origin in unsent.drain(..).filter(|origin| *origin != Origin::Nobody) {
                 shard.engine.handle(now, Input::Unsent(origin), out);
             }
@@ -369,10 +457,9 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
                 Posted::Shed => counters.peers_shed += 1,
             }
         }
-        counters.rows_dropped += count(out.rows.len());
-        out.rows.clear();
+        let refused = shard.storage.give_all(&mut out.rows, counters);
         shard.mesh.flush();
-        if own.is_empty() { Pace::Done } else { Pace::Busy }
+        if own.is_empty() && refused == More::No { Pace::Done } else { Pace::Busy }
     }
 
     fn wake_up(&mut self) -> Stage {
@@ -386,14 +473,19 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
     }
 
     /// Waits a moment without the executor.
-    fn nap(&mut self, now: Instant) -> Stage {
+    fn nap(&mut self, now: Instant, longest: Duration) -> Stage {
         self.counters.naps += 1;
-        let longest = self.wake_at(now).since(now).min(NAP_MAX);
+        let longest = self.wake_at(now).since(now).min(longest);
         let Turn { shard, lines, .. } = self;
-        let woken = shard.udp.nap(shard.chime.as_fd(), longest, |listener| {
-            if let Some((_, line)) = lines.get(usize::from(listener.0)) {
-                line.look.set(true);
+        let chime = shard.chime.as_fd().as_raw_fd();
+        let streams = shard.streams.as_ref().map_or(chime, Streams::as_raw_fd);
+        let woken = shard.udp.nap(&[chime, streams], longest, |ready| match ready {
+            Ready::Socket(listener) => {
+                let found = lines.iter().find(|(own, _)| *own == listener);
+                found.iter().for_each(|(_, line)| line.look.set(true));
             }
+            Ready::Other(0) => {} // the chime
+            Ready::Other(_) => shard.streams.iter_mut().for_each(Streams::wake),
         });
         match woken {
             Woken::Early => {
@@ -402,6 +494,14 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
             }
             Woken::InTime => Stage::Tired,
         }
+    }
+
+    /// Sleeps without the executor: glommio cannot wait for connections as a whole, and has no task
+    /// but the watchers, of which none runs then.
+    fn sleep(&mut self, now: Instant) -> Stage {
+        self.counters.rests += 1;
+        self.nap(now, IDLE_MAX);
+        self.wake_up()
     }
 
     /// Has every socket watched; says when to wake at the latest.
@@ -421,8 +521,9 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
     /// When to wake at the latest.
     fn wake_at(&self, now: Instant) -> Instant {
         let longest = if self.shard.mesh.is_flushed() { IDLE_MAX } else { LANE_RETRY };
-        let deadline = self.shard.engine.next_deadline().unwrap_or(Instant::NEVER);
-        deadline.min(now + longest)
+        let engine = self.shard.engine.next_deadline();
+        let streams = self.shard.streams.as_ref().and_then(Streams::next_deadline);
+        engine.into_iter().chain(streams).fold(now + longest, Instant::min)
     }
 
     /// Does what control asks.
@@ -431,6 +532,7 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
             match command {
                 Command::Drain => {
                     self.shard.engine.handle(now, Input::Drain, &mut self.out);
+                    self.shard.streams.iter_mut().for_each(Streams::stop_accepting);
                     self.send(now);
                     self.tell_others();
                 }
@@ -447,7 +549,9 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
     fn summary(&self) -> Summary {
         let mut metrics = Vec::new();
         self.shard.engine.each_metric(&mut |name, value| metrics.push((name, value)));
-        let counters = Counters { kernel_drops: self.shard.udp.kernel_drops(), ..self.counters };
+        let tcp = self.shard.streams.as_ref().map(Streams::counters);
+        let kernel_drops = self.shard.udp.kernel_drops();
+        let counters = Counters { kernel_drops, tcp, ..self.counters };
         let census = self.shard.engine.census();
         Summary { shard: self.shard.id, core: self.shard.core, counters, census, metrics }
     }

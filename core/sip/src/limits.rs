@@ -7,6 +7,9 @@
 /// Longest datagram that UDP can carry; a message of a stream may be longer.
 pub const DATAGRAM_BYTES_MAX: usize = 65_535;
 
+/// Longest request sent over UDP while TCP can be tried: RFC 3261 §18.1.1 for a path of unknown MTU.
+pub const UDP_MTU: usize = 1300;
+
 /// Longest message read from a stream, head and body together.
 pub const STREAM_MESSAGE_BYTES_MAX: usize = 1 << 20;
 
@@ -42,6 +45,9 @@ pub const RESOLVER_NAMES_MAX: usize = 4096;
 
 /// Most requests that wait for the addresses of one host name; beyond, a branch fails at once.
 pub const RESOLVER_WAITERS_MAX: usize = 1024;
+
+/// Most peers of which a shard remembers that they refused TCP.
+pub const TCP_REFUSALS_MAX: usize = 4096;
 
 /// Most answers to requests of our own that wait for the routing that sent them.
 pub const COMPLETIONS_MAX: usize = 4096;

@@ -60,6 +60,10 @@ counters! {
     overload_refused,
     /// New requests refused while draining.
     drain_refused,
+    /// Requests sent over TCP because they are too long for UDP.
+    switched_to_tcp,
+    /// Of these, requests sent over UDP after all because TCP was refused.
+    switched_back_to_udp,
     /// Branches whose next hop could not be reached or resolved.
     branches_unreachable,
     /// Targets left out because a request had too many branches.

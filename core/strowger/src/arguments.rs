@@ -1,8 +1,9 @@
 //! The command line that every Strowger binary has.
 //!
-//! For: `run`, `check`, and the arguments that take precedence over the file.
+//! For: `run`, `check`, `db`, and the arguments that take precedence over the file.
 //! Not here: what is done about them (`start.rs`); arguments of the stock binary alone (`main.rs`).
 
+use crate::db::DbTask;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use strowger_sip::settings::{Configuration, Place, Value};
@@ -33,6 +34,12 @@ pub enum Action {
     Run,
     /// Read the configuration, report everything that is wrong with it, and bind nothing
     Check,
+    /// Make, check or bring up to date the tables of the database that [storage] url names
+    Db {
+        /// What to do to them.
+        #[command(subcommand)]
+        task: DbTask,
+    },
 }
 
 /// A binary without arguments of its own.

@@ -26,10 +26,12 @@
 //! ```
 
 mod arguments;
+mod db;
 pub mod prelude;
 mod start;
 pub mod stock;
 mod tm;
 
 pub use arguments::{Action, Arguments};
+pub use db::DbTask;
 pub use start::{EXIT_CONFIGURATION, EXIT_SYSTEM, main, start};

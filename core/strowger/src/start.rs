@@ -5,17 +5,18 @@
 //! Invariants: a bad configuration binds nothing and ends with status 78.
 
 use crate::arguments::{Action, Arguments};
-use crate::tm;
+use crate::{db, tm};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use strowger_node::control::{self, say};
 use strowger_node::node::{Node, Seat};
 use strowger_node::{config, settings::NodeSettings};
 use strowger_sip::date::Epoch;
-use strowger_sip::engine::{Engine, Settings, Setup};
+use strowger_sip::engine::{Engine, RowOf, Settings, Setup};
 use strowger_sip::module::{ConfiguredModules, NodeFacts};
 use strowger_sip::routing::Routing;
 use strowger_sip::settings::{Configuration, Problems, Section};
+use strowger_sip::storage::Rows;
 use strowger_sip::transport::{Listeners, Transport};
 
 /// Exit status for a bad configuration (sysexits.h, EX_CONFIG).
@@ -33,6 +34,7 @@ pub fn main<R, F>(from_config: F) -> ExitCode
 where
     R: Routing,
     R::Modules: ConfiguredModules,
+    RowOf<R>: Rows,
     F: Fn(&mut Section<'_>) -> R + Send + Sync + 'static,
 {
     start(&Arguments::from_command_line(), from_config)
@@ -43,6 +45,7 @@ pub fn start<R, F>(arguments: &Arguments, from_config: F) -> ExitCode
 where
     R: Routing,
     R::Modules: ConfiguredModules,
+    RowOf<R>: Rows,
     F: Fn(&mut Section<'_>) -> R + Send + Sync + 'static,
 {
     let (mut configuration, mut problems) = match &arguments.file {
@@ -61,6 +64,7 @@ where
             say(&format!("{}: good", configuration.source));
             ExitCode::SUCCESS
         }
+        Action::Db { task } => db::run::<RowOf<R>>(read.node.storage.as_ref(), task),
         Action::Run => {
             let is_default = arguments.file.is_none() && !arguments.says_where_to_listen();
             run(configuration, read, is_default, from_config)
@@ -82,6 +86,7 @@ impl Read {
     {
         let node = NodeSettings::read(root);
         let mut engine = tm::read(&mut root.section("tm"));
+        engine.udp_mtu = node.udp_mtu;
         let mut routing = root.section("routing");
         engine.aliases = read_domains(&mut routing);
         drop(from_config(&mut routing));
@@ -122,6 +127,7 @@ fn run<R, F>(configuration: Configuration, read: Read, is_default: bool, from_co
 where
     R: Routing,
     R::Modules: ConfiguredModules,
+    RowOf<R>: Rows,
     F: Fn(&mut Section<'_>) -> R + Send + Sync + 'static,
 {
     control::die_on_panic();
@@ -162,6 +168,10 @@ where
     };
     let running = match node.start(make) {
         Ok(running) => running,
+        Err(cause) if cause.is_configuration() => {
+            eprintln!("strowger: {cause}");
+            return ExitCode::from(EXIT_CONFIGURATION);
+        }
         Err(cause) => return refuse(cause.to_string()),
     };
     welcome(&listeners, shards, is_default);

@@ -1,10 +1,10 @@
 //! From a URI's parts to the places behind them: RFC 3263 §4.1 and §4.2.
 //!
 //! For: which records are asked for, in which order, and what their priorities come to.
-//! Not here: numeric hosts, which nobody asks for; drawing lots by weight, which the shard does anew for
-//! each request (`core/sip/src/proxy/resolver.rs`).
-//! Invariants: a failure of name servers never passes for a name that does not exist; records beyond
-//! the bounds are ignored, so that a zone cannot make this node ask without end.
+//! Not here: numeric hosts, which nobody asks for; drawing lots by weight, which the shard does
+//! anew for each request (`core/sip/src/proxy/resolver.rs`).
+//! Invariants: a failure of name servers never passes for a name that does not exist; records
+//! beyond the bounds are ignored, so that a zone cannot make this node ask without end.
 
 use super::lookup::{Answer, Family, Lookup, Naptr, Srv};
 use super::reach::Reach;
@@ -23,8 +23,8 @@ const SRV_RECORDS_MAX: usize = 16;
 const ADDRESSES_MAX: usize = 8;
 /// Places of one answer. A branch that has tried so many has outlived its caller.
 const PLACES_MAX: usize = 32;
-/// Weight of addresses that share without an SRV record: large, so that the small chance which RFC 2782
-/// leaves to weight 0 gives the first of them no part worth mentioning.
+/// Weight of addresses that share without an SRV record: large, so that the small chance which RFC
+/// 2782 leaves to weight 0 gives the first of them no part worth mentioning.
 const WEIGHT_EQUAL: u16 = 1000;
 /// How long it is remembered that no listener could send to a name.
 const TTL_OUT_OF_REACH: Duration = secs(60);
@@ -133,8 +133,8 @@ impl<L: Lookup> Procedure<'_, L> {
         found.conclude()
     }
 
-    /// The transports that the question allows and a listener has, best first. A port or a `sips` URI
-    /// without transport means what RFC 3263 §4.1 says; with neither, whatever the name offers.
+    /// The transports that the question allows and a listener has, best first. A port or a `sips`
+    /// URI without transport means what RFC 3263 §4.1 says; with neither, whatever the name offers.
     fn allowed(&self, question: &Question) -> Vec<Transport> {
         let wanted: &[Transport] = match (question.secure, question.transport, question.port) {
             (true, Some(_) | None, _) => &[Transport::Tls],
@@ -252,8 +252,8 @@ impl<L: Lookup> Procedure<'_, L> {
     }
 }
 
-/// Divides a target's weight among its addresses, so that many addresses do not make it weigh more. IPv6
-/// beside IPv4 is kept for when nothing else is left.
+/// Divides a target's weight among its addresses, so that many addresses do not make it weigh more.
+/// IPv6 beside IPv4 is kept for when nothing else is left.
 fn share(weight: u16, addresses: &[IpAddr]) -> Vec<(IpAddr, u16)> {
     let preferred_is_v4 = addresses.first().is_some_and(IpAddr::is_ipv4);
     let sharers = addresses.iter().filter(|address| address.is_ipv4() == preferred_is_v4).count();

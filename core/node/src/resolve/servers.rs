@@ -32,7 +32,8 @@ pub(super) struct NameServers {
 }
 
 impl NameServers {
-    /// Those of the settings or, where they name none, of resolv.conf; and what the operator should know.
+    /// Those of the settings or, where they name none, of resolv.conf; and what the operator should
+    /// know.
     pub(super) fn of(settings: &DnsSettings) -> Result<(NameServers, Option<String>), String> {
         let (servers, mut options, notice) = if settings.nameservers.is_empty() {
             of_the_system()
@@ -67,8 +68,8 @@ impl NameServers {
         Ok(least.map_or(Answer::Nothing, |ttl| Answer::Found(found, ttl)))
     }
 
-    /// A name as it is asked for; `None` if there can be none such. Only names without a dot are relative:
-    /// those of SIP are fully qualified (RFC 3261 §19.1.1).
+    /// A name as it is asked for; `None` if there can be none such. Only names without a dot are
+    /// relative: those of SIP are fully qualified (RFC 3261 §19.1.1).
     fn name(&self, text: &str) -> Option<Name> {
         let mut name = Name::from_ascii(text).ok()?;
         if !self.use_search_list || text.contains('.') {
@@ -79,9 +80,9 @@ impl NameServers {
 
     /// Where an alias leads.
     async fn alias_of(&self, name: &str) -> Option<(String, Duration)> {
-        let read = |data: &RData| match data {
-            RData::CNAME(alias) => Some(alias.to_ascii()),
-            _ => None,
+        let read = |data: &RData| {
+            let RData::CNAME(alias) = data else { return None };
+            Some(alias.to_ascii())
         };
         match self.ask(name, RecordType::CNAME, read).await {
             Ok(Answer::Found(names, ttl)) => names.into_iter().next().map(|name| (name, ttl)),
@@ -95,8 +96,8 @@ fn of_the_system() -> (ResolverConfig, ResolverOpts, Option<String>) {
         Ok((servers, options)) => (servers, options, None),
         Err(cause) => {
             let notice = format!(
-                "no name servers: /etc/resolv.conf: {cause}; names are known from /etc/hosts alone, \
-                 requests to others get 503; [dns] nameservers = [\"ADDRESS\"] names some"
+                "no name servers: /etc/resolv.conf: {cause}; names are known from /etc/hosts \
+                 alone, requests to others get 503; [dns] nameservers = [\"ADDRESS\"] names some"
             );
             let nobody = ResolverConfig::from_parts(None, Vec::new(), Vec::new());
             (nobody, ResolverOpts::default(), Some(notice))
@@ -117,35 +118,35 @@ fn failed<T>(error: &NetError) -> Answer<T> {
 
 impl Lookup for NameServers {
     async fn naptr(&self, name: &str) -> Answer<Naptr> {
-        let read = |data: &RData| match data {
-            RData::NAPTR(record) => Some(Naptr {
+        let read = |data: &RData| {
+            let RData::NAPTR(record) = data else { return None };
+            Some(Naptr {
                 order: record.order,
                 preference: record.preference,
                 flags: record.flags.to_vec(),
                 services: record.services.to_vec(),
                 replacement: record.replacement.to_ascii(),
-            }),
-            _ => None,
+            })
         };
         self.ask(name, RecordType::NAPTR, read).await.unwrap_or_else(|error| failed(&error))
     }
 
     async fn srv(&self, name: &str) -> Answer<Srv> {
-        let read = |data: &RData| match data {
-            RData::SRV(record) => Some(Srv {
+        let read = |data: &RData| {
+            let RData::SRV(record) = data else { return None };
+            Some(Srv {
                 priority: record.priority,
                 weight: record.weight,
                 port: record.port,
                 target: (!record.target.is_root()).then(|| record.target.to_ascii()),
-            }),
-            _ => None,
+            })
         };
         let error = match self.ask(name, RecordType::SRV, read).await {
             Ok(answer) => return answer,
             Err(error) => error,
         };
-        // hickory 0.26 takes the target of an SRV record for another alias: behind a CNAME it goes on to
-        // the target and finds no SRV records there. Its error names what it asked for last.
+        // hickory 0.26 takes the target of an SRV record for another alias: behind a CNAME it goes
+        // on to the target and finds no SRV records there. Its error names what it asked for last.
         if !is_about_another(&error, name) {
             return failed(&error);
         }
@@ -163,10 +164,10 @@ impl Lookup for NameServers {
             Family::V4 => RecordType::A,
             Family::V6 => RecordType::AAAA,
         };
-        let read = |data: &RData| match data {
-            RData::A(address) => Some(IpAddr::V4(address.0)),
-            RData::AAAA(address) => Some(IpAddr::V6(address.0)),
-            _ => None,
+        let read = |data: &RData| match (family, data) {
+            (Family::V4, RData::A(address)) => Some(IpAddr::V4(address.0)),
+            (Family::V6, RData::AAAA(address)) => Some(IpAddr::V6(address.0)),
+            (Family::V4 | Family::V6, _) => None,
         };
         self.ask(name, kind, read).await.unwrap_or_else(|error| failed(&error))
     }

@@ -70,7 +70,8 @@ fn read_nameservers(section: &mut Section<'_>) -> Vec<SocketAddr> {
     }
     let mut nameservers = Vec::with_capacity(texts.len());
     for text in &texts {
-        let with_port = || text.value.parse::<SocketAddr>().ok().filter(|address| address.port() > 0);
+        let with_port =
+            || text.value.parse::<SocketAddr>().ok().filter(|address| address.port() > 0);
         let without = || text.value.parse::<IpAddr>().ok();
         match without().map(|address| SocketAddr::new(address, DNS_PORT)).or_else(with_port) {
             Some(address) => nameservers.push(address),

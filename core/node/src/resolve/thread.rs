@@ -2,8 +2,8 @@
 //!
 //! For: many questions at once on one thread, each answered to the shard that asked.
 //! Not here: how one is answered (`procedure.rs`).
-//! Invariants: the thread ends when no shard is left to ask; whoever puts an answer into a shard's queue
-//! rings its bell after it.
+//! Invariants: the thread ends when no shard is left to ask; whoever puts an answer into a shard's
+//! queue rings its bell after it.
 
 use super::procedure::Procedure;
 use super::{
@@ -46,11 +46,11 @@ pub(crate) struct Asker {
 
 /// The resolver has no room for another question.
 #[derive(Debug)]
-pub(crate) struct Refused(pub(crate) Question);
+pub(super) struct Refused(pub(super) Question);
 
 impl Asker {
     /// Asks; the answer comes some time later.
-    pub(crate) fn ask(&mut self, question: Question) -> Result<(), Refused> {
+    pub(super) fn ask(&mut self, question: Question) -> Result<(), Refused> {
         // There is always room for the answer to a question that was taken.
         if self.open >= ANSWERS_QUEUED_MAX {
             return Err(Refused(question));
@@ -62,7 +62,7 @@ impl Asker {
     }
 
     /// The next answer that has come.
-    pub(crate) fn next_answer(&mut self) -> Option<Answered> {
+    pub(super) fn next_answer(&mut self) -> Option<Answered> {
         if self.open == 0 {
             return None;
         }
@@ -102,7 +102,8 @@ fn run(runtime: &Runtime, resolver: Resolver, asked: &flume::Receiver<Asked>) {
                 let procedure = Procedure { lookup: servers, reach, try_naptr: *try_naptr };
                 let answer = timeout(QUESTION_WITHIN, procedure.answer(&question)).await;
                 let resolution = answer.unwrap_or(Resolution::Failed);
-                // Never full, for a shard asks only while there is room; closed only when it has ended.
+                // Never full, for a shard asks only while there is room; closed only when it has
+                // ended.
                 let _ = to.answers.try_send((question, resolution));
                 to.doorbell.ring();
             });

@@ -24,7 +24,7 @@ pub(super) enum Found<'a> {
 
 /// Whether it was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(crate) enum Taken {
     /// Go on to the next.
     Yes,
     /// There is no room for it at this moment: it stays where it is, to be offered again.
@@ -201,9 +201,9 @@ mod tests {
         let mut rig = Rig::default();
         rig.arrives(b"\r\n");
         assert_eq!(rig.inbox.since(), None);
-        rig.now += secs(5);
+        rig.now = rig.now + secs(5);
         rig.arrives(b"BYE");
-        rig.now += secs(5);
+        rig.now = rig.now + secs(5);
         rig.arrives(b" sip:");
         assert_eq!(rig.inbox.since(), Some(Instant::START + secs(5)));
     }

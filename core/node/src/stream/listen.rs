@@ -29,13 +29,13 @@ pub(crate) fn bind_group(
 ) -> Result<Group, BindError> {
     let failed = |cause| BindError { transport: Transport::Tcp, address, cause };
     // As for UDP: the first socket is bound alone and shares its port only afterwards.
-    let first = open(address).map_err(failed)?;
+    let first = open_to_listen(address).map_err(failed)?;
     bind_patiently(&first, address).map_err(failed)?;
     first.set_reuse_port(true).map_err(failed)?;
     let bound = first.local_addr().map_err(failed)?.as_socket().unwrap_or(address);
     let mut sockets = vec![first];
     for _ in 1..shards {
-        let socket = open(address).map_err(failed)?;
+        let socket = open_to_listen(address).map_err(failed)?;
         socket.set_reuse_port(true).map_err(failed)?;
         socket.bind(&bound.into()).map_err(failed)?;
         sockets.push(socket);
@@ -46,6 +46,13 @@ pub(crate) fn bind_group(
     Ok(Group { bound, sockets })
 }
 
+fn open_to_listen(address: SocketAddr) -> io::Result<Socket> {
+    let socket = open(address)?;
+    // Connections of an earlier process that linger in TIME_WAIT must not keep the port.
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
 /// A non-blocking socket for this address's family.
 pub(super) fn open(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -53,8 +60,6 @@ pub(super) fn open(address: SocketAddr) -> io::Result<Socket> {
         // `[::]:5060` and `0.0.0.0:5060` are two listeners, and an address has one spelling.
         socket.set_only_v6(true)?;
     }
-    // Connections of an earlier process that linger in TIME_WAIT must not keep the port.
-    socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }

@@ -5,15 +5,15 @@
 //! Invariants: pointers are set and used within one call; none is followed after it.
 
 use super::ready::Readiness;
-use super::{DatagramEngine, Received, Sent, Woken, sys};
+use super::{DatagramEngine, Ready, Received, Sent, Woken, sys};
 use socket2::Socket;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 use strowger_sip::actions::{Origin, Sends};
-use strowger_sip::transport::{ListenerId, Transport};
+use strowger_sip::transport::{Flow, ListenerId, Transport};
 
 /// Room for the largest datagram there is.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
@@ -28,15 +28,15 @@ pub(super) const SEND_WAIT_MILLIS: i32 = 1;
 /// The sockets of one shard with the buffers they share.
 #[derive(Debug)]
 pub(crate) struct Mmsg {
-    sockets: Vec<Socket>,
+    sockets: Vec<(ListenerId, Socket)>,
     inbox: Inbox,
     outbox: Outbox,
     polls: Vec<libc::pollfd>,
 }
 
 impl Mmsg {
-    /// Over one socket per listener, receiving `batch` datagrams at a time.
-    pub(crate) fn new(sockets: Vec<Socket>, batch: usize) -> Mmsg {
+    /// Over one socket per UDP listener, receiving `batch` datagrams at a time.
+    pub(crate) fn new(sockets: Vec<(ListenerId, Socket)>, batch: usize) -> Mmsg {
         Mmsg {
             sockets,
             inbox: Inbox::new(batch.max(1), DATAGRAM_BYTES_MAX),
@@ -48,8 +48,8 @@ impl Mmsg {
 
 impl DatagramEngine for Mmsg {
     fn receive(&mut self, from: ListenerId, each: impl FnMut(SocketAddr, &[u8])) -> Received {
-        match self.sockets.get(usize::from(from.0)) {
-            Some(socket) => self.inbox.receive(socket.as_fd(), each),
+        match self.sockets.iter().find(|(listener, _)| *listener == from) {
+            Some((_, socket)) => self.inbox.receive(socket.as_fd(), each),
             None => Received::default(),
         }
     }
@@ -58,47 +58,55 @@ impl DatagramEngine for Mmsg {
         let mut sent = Sent::default();
         // One pass per socket: a node has few listeners, and each of them gets its messages in
         // order.
-        for (index, socket) in self.sockets.iter().enumerate() {
-            let mine = sends.iter_with_origin().filter(|(_, flow, _)| {
-                usize::from(flow.listener.0) == index && flow.transport == Transport::Udp
-            });
+        for (listener, socket) in &self.sockets {
+            let mine = sends
+                .iter_with_origin()
+                .filter(|(_, flow, _)| flow.listener == *listener && is_datagram(flow));
             let messages = mine.map(|(origin, flow, bytes)| (origin, &flow.remote, bytes));
             self.outbox.send(socket.as_fd(), messages, &mut sent, &mut unsent);
         }
-        sent.unroutable = sends.len() - sent.datagrams - sent.failed - sent.blocked;
-        if sent.unroutable > 0 {
-            let (listeners, udp) = (self.sockets.len(), Transport::Udp);
-            sends
-                .iter_with_origin()
-                .filter(|(_, flow, _)| {
-                    usize::from(flow.listener.0) >= listeners || flow.transport != udp
-                })
-                .for_each(|(origin, _, _)| unsent(origin));
+        let known = |flow: &Flow| self.sockets.iter().any(|(own, _)| *own == flow.listener);
+        let lost =
+            sends.iter_with_origin().filter(|(_, flow, _)| is_datagram(flow) && !known(flow));
+        for (origin, _, _) in lost {
+            sent.unroutable += 1;
+            unsent(origin);
         }
         sent
     }
 
     fn nap(
         &mut self,
-        also: BorrowedFd<'_>,
+        also: &[RawFd],
         longest: Duration,
-        mut ready: impl FnMut(ListenerId),
+        mut ready: impl FnMut(Ready),
     ) -> Woken {
-        let sockets = self.sockets.iter().map(|socket| socket.as_fd());
-        let woken = sys::wait_readable(sockets.chain([also]), &mut self.polls, longest);
-        let found = self.polls.iter().take(self.sockets.len()).zip(0..);
-        found.filter(|(poll, _)| poll.revents != 0).for_each(|(_, id)| ready(ListenerId(id)));
+        let sockets = self.sockets.iter().map(|(_, socket)| socket.as_raw_fd());
+        let all = sockets.chain(also.iter().copied());
+        let woken = sys::wait_readable(all, &mut self.polls, longest);
+        let found = self.polls.iter().zip(&self.sockets);
+        found
+            .filter(|(poll, _)| poll.revents != 0)
+            .for_each(|(_, (listener, _))| ready(Ready::Socket(*listener)));
+        let others = self.polls.iter().skip(self.sockets.len()).zip(0..);
+        others.filter(|(poll, _)| poll.revents != 0).for_each(|(_, n)| ready(Ready::Other(n)));
         woken
     }
 
     fn readiness(&self, of: ListenerId) -> io::Result<Readiness> {
-        let socket = self.sockets.get(usize::from(of.0)).ok_or(io::ErrorKind::NotFound)?;
+        let found = self.sockets.iter().find(|(listener, _)| *listener == of);
+        let (_, socket) = found.ok_or(io::ErrorKind::NotFound)?;
         Readiness::of_udp(socket)
     }
 
     fn kernel_drops(&self) -> u64 {
-        self.sockets.iter().map(|socket| u64::from(sys::drops(socket.as_fd()))).sum()
+        self.sockets.iter().map(|(_, socket)| u64::from(sys::drops(socket.as_fd()))).sum()
     }
+}
+
+/// Whether this message leaves as a datagram; others are not for this engine.
+fn is_datagram(flow: &Flow) -> bool {
+    flow.transport == Transport::Udp
 }
 
 /// Buffers to receive into.
@@ -311,16 +319,19 @@ mod tests {
     use crate::udp::{UdpSettings, socket};
     use std::net::UdpSocket;
     use std::time::Instant;
-    use strowger_sip::transport::Flow;
 
     const LISTENER: ListenerId = ListenerId(0);
     const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn over(sockets: Vec<Socket>, batch: usize) -> Mmsg {
+        Mmsg::new(sockets.into_iter().map(|socket| (LISTENER, socket)).collect(), batch)
+    }
 
     fn engine(host: &str, batch: usize) -> (Mmsg, SocketAddr) {
         let address = format!("{host}:0").parse().expect("an address");
         let settings = UdpSettings { batch, ..UdpSettings::default() };
         let group = socket::bind_group(address, 1, &settings).expect("bound");
-        (Mmsg::new(group.sockets, batch), group.bound)
+        (over(group.sockets, batch), group.bound)
     }
 
     fn peer(host: &str) -> (UdpSocket, SocketAddr) {
@@ -456,7 +467,7 @@ mod tests {
         let settings = UdpSettings { receive_buffer: 4096, ..UdpSettings::default() };
         let address = "127.0.0.1:0".parse().expect("an address");
         let group = socket::bind_group(address, 1, &settings).expect("bound");
-        let engine = Mmsg::new(group.sockets, 4);
+        let engine = over(group.sockets, 4);
         assert_eq!(engine.kernel_drops(), 0);
         let (peer, _) = peer("127.0.0.1");
         for _ in 0..200 {

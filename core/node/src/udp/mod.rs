@@ -13,7 +13,7 @@ mod sys;
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::RawFd;
 use std::time::Duration;
 use strowger_sip::actions::{Origin, Sends};
 use strowger_sip::transport::ListenerId;
@@ -59,8 +59,17 @@ pub(crate) struct Sent {
     pub(crate) failed: usize,
     /// Dropped because the send buffer stayed full.
     pub(crate) blocked: usize,
-    /// For a listener or a transport that is not here.
+    /// For a listener that is not here.
     pub(crate) unroutable: usize,
+}
+
+/// What ended a nap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ready {
+    /// The socket of this listener has something to receive.
+    Socket(ListenerId),
+    /// One of the others has, by its place in the list.
+    Other(usize),
 }
 
 /// How a nap ended.
@@ -77,19 +86,15 @@ pub(crate) trait DatagramEngine {
     /// Receives one batch from one socket without waiting, lending each datagram to `each`.
     fn receive(&mut self, from: ListenerId, each: impl FnMut(SocketAddr, &[u8])) -> Received;
 
-    /// Sends every message from where it lies, each through the socket of its listener. `unsent`
+    /// Sends every datagram from where it lies, each through the socket of its listener; messages for
+    /// other transports are left to others. `unsent`
     /// learns who wanted to know about a message that was refused; one dropped for want of room is
     /// not refused, but lost like one in the network.
     fn send(&mut self, sends: &Sends, unsent: impl FnMut(Origin)) -> Sent;
 
-    /// Blocks the thread until a socket, or `also`, has something to receive, or the time is over.
-    /// Calls `ready` for each socket that has.
-    fn nap(
-        &mut self,
-        also: BorrowedFd<'_>,
-        longest: Duration,
-        ready: impl FnMut(ListenerId),
-    ) -> Woken;
+    /// Blocks the thread until a socket, or one of `also`, has something to receive, or the time is
+    /// over. Calls `ready` for each that has.
+    fn nap(&mut self, also: &[RawFd], longest: Duration, ready: impl FnMut(Ready)) -> Woken;
 
     /// What to await before `receive` finds something again.
     fn readiness(&self, of: ListenerId) -> io::Result<ready::Readiness>;

@@ -11,6 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
+use strowger_sip::transport::Transport;
 
 /// How long an address may stay in use before that is an error. A guess, well above what was seen.
 const BIND_PATIENCE: Duration = Duration::from_secs(1);
@@ -31,6 +32,8 @@ pub(crate) struct Group {
 /// Why a listener could not be made.
 #[derive(Debug)]
 pub struct BindError {
+    /// The protocol.
+    pub transport: Transport,
     /// The address.
     pub address: SocketAddr,
     /// What the system said.
@@ -39,22 +42,23 @@ pub struct BindError {
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let BindError { address, cause } = self;
+        let BindError { transport, address, cause } = self;
+        let option = if *transport == Transport::Udp { 'u' } else { 't' };
         match cause.raw_os_error() {
             Some(libc::EADDRINUSE) => write!(
                 f,
-                "udp:{address}: address in use by another process (see `ss -lunp`); choose another \
+                "{transport}:{address}: address in use by another process (see `ss -l{option}np`); choose another \
                  port or stop that process"
             ),
             Some(libc::EADDRNOTAVAIL) => write!(
                 f,
-                "udp:{address}: no interface of this machine has that address (see `ip address`)"
+                "{transport}:{address}: no interface of this machine has that address (see `ip address`)"
             ),
             Some(libc::EACCES | libc::EPERM) => write!(
                 f,
-                "udp:{address}: not permitted; ports below 1024 need CAP_NET_BIND_SERVICE ({cause})"
+                "{transport}:{address}: not permitted; ports below 1024 need CAP_NET_BIND_SERVICE ({cause})"
             ),
-            Some(_) | None => write!(f, "udp:{address}: cannot listen: {cause}"),
+            Some(_) | None => write!(f, "{transport}:{address}: cannot listen: {cause}"),
         }
     }
 }
@@ -67,7 +71,7 @@ pub(crate) fn bind_group(
     shards: usize,
     settings: &UdpSettings,
 ) -> Result<Group, BindError> {
-    let failed = |cause| BindError { address, cause };
+    let failed = |cause| BindError { transport: Transport::Udp, address, cause };
     // The first socket is bound alone and shares its port only afterwards. So another process on
     // that port is an error, even one that allows sharing; and port 0 finds a port nobody uses.
     let first = open(address).map_err(failed)?;
@@ -90,7 +94,7 @@ pub(crate) fn bind_group(
 
 /// Binds, giving the sockets of a process that has just ended time to go: the kernel closes what is
 /// in use by a ring of io_uring only after the process is gone.
-fn bind_patiently(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+pub(crate) fn bind_patiently(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     let until = Instant::now() + BIND_PATIENCE;
     loop {
         match socket.bind(&address.into()) {

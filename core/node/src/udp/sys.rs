@@ -6,7 +6,7 @@ use super::Woken;
 use std::io;
 use std::mem::{size_of, size_of_val};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
@@ -117,14 +117,14 @@ pub(super) fn drops(socket: BorrowedFd<'_>) -> u32 {
 }
 
 /// Waits until one of the sockets has something to receive, or the time is over.
-pub(super) fn wait_readable<'f>(
-    sockets: impl Iterator<Item = BorrowedFd<'f>>,
+pub(super) fn wait_readable(
+    sockets: impl Iterator<Item = RawFd>,
     polls: &mut Vec<libc::pollfd>,
     span: Duration,
 ) -> Woken {
     polls.clear();
     polls.extend(sockets.map(|socket| libc::pollfd {
-        fd: socket.as_raw_fd(),
+        fd: socket,
         events: libc::POLLIN,
         revents: 0,
     }));

@@ -21,6 +21,7 @@ use crate::module::list::Types;
 use crate::proxy::branch::{Branch, Digest};
 use crate::proxy::identity::Identity;
 use crate::proxy::resolver::Resolver;
+use crate::proxy::switch::Refusals;
 use crate::routing::Reply;
 use crate::shard::{ShardId, ShardMap};
 use crate::time::Instant;
@@ -45,6 +46,14 @@ pub(crate) struct Secrets {
     pub(crate) shard: (u64, u64),
 }
 
+/// Why a client transaction was not started.
+pub(crate) enum NotStarted {
+    /// The table is full.
+    Full,
+    /// The request is too long.
+    TooLong,
+}
+
 /// A shard's tables and tools. Opaque outside this crate; modules see it as their `Host`.
 pub struct Core<S: Types> {
     pub(crate) now: Instant,
@@ -66,6 +75,7 @@ pub struct Core<S: Types> {
     pub(crate) incomings: IncomingPool,
     /// Names of next hops; a branch waits as (context, index).
     pub(crate) resolver: Resolver<(ContextId, u8)>,
+    pub(crate) refusals: Refusals,
     pub(crate) wheel: Wheel<TimerKey<S::Timer>>,
     /// How many of the wheel's timers are modules'.
     pub(crate) module_timers: usize,
@@ -108,6 +118,7 @@ impl<S: Types> Core<S> {
         let mut entropy = Entropy::new(seed);
         let secrets = Secrets { node: map.secret(), shard: entropy.keys() };
         let resolver = Resolver::new(entropy.keys());
+        let refusals = Refusals::new(entropy.keys());
         let identity = Rc::new(Identity::new(&listeners, &settings.aliases));
         let (reserved, most) = (settings.transactions_reserved, settings.transactions_max);
         Core {
@@ -125,6 +136,7 @@ impl<S: Types> Core<S> {
             pool: Pool::default(),
             incomings: IncomingPool::default(),
             resolver,
+            refusals,
             wheel: Wheel::with_capacity(2 * reserved),
             module_timers: 0,
             servers: Slab::new(reserved, most),
@@ -208,33 +220,53 @@ impl<S: Types> Core<S> {
     /// top Via. `None` when the table is full.
     pub(crate) fn start_client(
         &mut self,
-        (flow, method): (Flow, MethodKind),
+        to: (Flow, MethodKind),
         owner: Owner<S::Token>,
         loop_digest: u64,
         timers: &Timers,
         write: impl FnOnce(&mut Vec<u8>, &Branch),
     ) -> Option<ClientId> {
+        self.start_client_within(usize::MAX, to, owner, loop_digest, timers, write).ok()
+    }
+
+    /// The same for a request that is sent only if it is not longer than this, which shows when it is
+    /// written.
+    pub(crate) fn start_client_within(
+        &mut self,
+        bytes_max: usize,
+        (flow, method): (Flow, MethodKind),
+        owner: Owner<S::Token>,
+        loop_digest: u64,
+        timers: &Timers,
+        write: impl FnOnce(&mut Vec<u8>, &Branch),
+    ) -> Result<ClientId, NotStarted> {
         let cookie = self.entropy.next_u64();
         let Core { clients, out, pool, now, .. } = self;
-        let id = clients.insert_with(|client| {
-            let branch = Branch::Stateful { client, loop_digest, cookie };
-            let origin = Origin::Client(client.as_u64());
-            out.sends.send_from(origin, flow, |bytes| write(bytes, &branch));
-            let bytes = pool.copy(out.sends.last().unwrap_or(&[]));
-            let sent = Kept { flow, bytes };
-            let machine = if method == MethodKind::Invite {
-                ClientMachine::Invite(ClientInvite::start(*now, timers, sent))
-            } else {
-                ClientMachine::NonInvite(ClientNonInvite::start(*now, timers, sent))
-            };
-            let cancelling = Cancelling::No;
-            let ringing = timers.timer_c();
-            let (timer, timer_c) = (None, None);
-            ClientSlot { cookie, method, machine, timer, timer_c, ringing, cancelling, owner }
-        })?;
+        let client = clients.next_id().ok_or(NotStarted::Full)?;
+        let branch = Branch::Stateful { client, loop_digest, cookie };
+        let origin = Origin::Client(client.as_u64());
+        out.sends.send_from(origin, flow, |bytes| write(bytes, &branch));
+        let written = out.sends.last().unwrap_or(&[]);
+        if written.len() > bytes_max {
+            out.sends.retract();
+            return Err(NotStarted::TooLong);
+        }
+        let sent = Kept { flow, bytes: pool.copy(written) };
+        let machine = if method == MethodKind::Invite {
+            ClientMachine::Invite(ClientInvite::start(*now, timers, sent))
+        } else {
+            ClientMachine::NonInvite(ClientNonInvite::start(*now, timers, sent))
+        };
+        let cancelling = Cancelling::No;
+        let ringing = timers.timer_c();
+        let (timer, timer_c) = (None, None);
+        let slot =
+            ClientSlot { cookie, method, machine, timer, timer_c, ringing, cancelling, owner };
+        let id = clients.insert(slot).map_err(|_| NotStarted::Full)?;
+        debug_assert_eq!(id, client, "the next id is the one that is given out");
         self.metrics.requests_sent += 1;
         self.rearm_client(id);
-        Some(id)
+        Ok(id)
     }
 
     /// Sends a module's own request; see [`crate::module::Host::originate`].

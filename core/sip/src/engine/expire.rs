@@ -137,7 +137,7 @@ fn failed<L: ModuleList>(
         Owner::Module(token) => state.modules.answered(&mut state.core, token, heard),
         Owner::Branch { context, index, .. } => {
             state.core.metrics.branches_timed_out += 1;
-            response::branch_failed(state, (context, index), status);
+            response::branch_failed(state, (context, index), failure, status);
         }
     }
 }

@@ -15,7 +15,7 @@ pub mod slots;
 
 use self::core::{Core, State};
 use crate::actions::{Actions, Origin};
-use crate::limits::Limits;
+use crate::limits::{Limits, UDP_MTU};
 use crate::message::ParseError;
 use crate::metrics::Metrics;
 use crate::module::list::{Hooks, ModuleList, Types};
@@ -102,6 +102,8 @@ pub struct Settings {
     pub remap_503_500: bool,
     /// Unix time at [`Instant::START`], for what is stored or told to others as a date.
     pub unix_start: Duration,
+    /// The longest request that goes over UDP while TCP can be tried (`udp_mtu`, §18.1.1).
+    pub udp_mtu: Option<usize>,
     /// What a caller is told to wait when the node drains, in seconds.
     pub drain_retry_after_seconds: u32,
 }
@@ -120,6 +122,7 @@ impl Default for Settings {
             max_noninv_lifetime: secs(32),
             remap_503_500: true,
             unix_start: Duration::ZERO,
+            udp_mtu: Some(UDP_MTU),
             drain_retry_after_seconds: 10,
         }
     }

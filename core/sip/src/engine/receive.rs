@@ -59,6 +59,7 @@ pub(crate) fn broken<L: ModuleList>(
     let (incoming, parsed) = state.core.incomings.read(head, flow, limits);
     match parsed {
         // What is no SIP at all gets no answer, whatever else is wrong with it.
+        Ok(()) | Err(_) if error.cause == ParseCause::NotSip => malformed(state, &incoming, error),
         Err(own) if own.cause == ParseCause::NotSip => malformed(state, &incoming, &own),
         Ok(()) | Err(_) if incoming.message().method().is_some() => {
             malformed(state, &incoming, error);

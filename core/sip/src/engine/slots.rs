@@ -126,6 +126,8 @@ pub(crate) struct BranchSlot {
     pub(crate) target: Target,
     /// Where else the target can be reached, the next one last (RFC 3263 §4.3).
     pub(crate) alternatives: SmallVec<[Flow; 2]>,
+    /// The flow over UDP that TCP is tried instead of, since the request is long (§18.1.1).
+    pub(crate) instead_of: Option<Flow>,
     /// What it may be forked into further on.
     pub(crate) breadth: Breadth,
 }

@@ -14,7 +14,7 @@ use super::error::{ParseCause, ParseError};
 use super::head::content_length;
 use super::header::HeaderName;
 use super::line;
-use super::octet::slice;
+use super::octet::{self, slice};
 use crate::limits::Limits;
 
 /// What is at the front of the buffer.
@@ -58,6 +58,9 @@ impl Framer {
             && let Some(frame) = keep_alive(buffered)
         {
             return Ok(frame);
+        }
+        if buffered.first().is_some_and(|first| !octet::is(*first, octet::TOKEN)) {
+            return Err(not_sip());
         }
         let length = match self.length {
             Some(length) => length,
@@ -110,6 +113,13 @@ fn keep_alive(buffered: &[u8]) -> Option<Frame> {
         [b'\r', b'\n', ..] => Some(Frame::Blank(0..2)),
         _ => None,
     }
+}
+
+/// Every message begins with a token. What does not, a TLS handshake for example, would only be waited
+/// for in vain.
+fn not_sip() -> FrameError {
+    let error = ParseError { header: HeaderName::StartLine, offset: 0, cause: ParseCause::NotSip };
+    FrameError { error, head: 0..0 }
 }
 
 /// The length of the message whose head has this length: a stream needs a Content-Length (§18.3).
@@ -190,6 +200,47 @@ mod tests {
         assert_eq!(frames, [message.clone(), ping, message.clone(), blank, message]);
     }
 
+    /// The frames of a stream that arrives in pieces, by their lengths.
+    fn lengths(stream: &[u8], pieces: impl Iterator<Item = usize>) -> Vec<usize> {
+        let (mut framer, mut buffer, mut rest) = (Framer::default(), Vec::new(), stream);
+        let mut lengths = Vec::new();
+        for piece in pieces {
+            let (now, later) = rest.split_at(piece.min(rest.len()));
+            buffer.extend_from_slice(now);
+            rest = later;
+            while let Ok(frame) = framer.next(&buffer, &Limits::STREAM) {
+                let end = match frame {
+                    Frame::Incomplete => break,
+                    Frame::Ping(range) | Frame::Blank(range) | Frame::Message(range) => range.end,
+                };
+                buffer.drain(..end);
+                lengths.push(end);
+            }
+        }
+        assert!(rest.is_empty() && buffer.is_empty());
+        lengths
+    }
+
+    #[test]
+    fn where_a_stream_is_cut_makes_no_difference() {
+        let stream = [OPTIONS, OPTIONS, b"\r\n\r\n", OPTIONS].concat();
+        let one = OPTIONS.len();
+        let expected = [one, one, 4, one];
+        for first in 0..stream.len() {
+            let cut = [first, stream.len() - first];
+            assert_eq!(lengths(&stream, cut.into_iter()), expected, "cut at {first}");
+            for second in (first..stream.len()).step_by(7) {
+                let cut = [first, second - first, stream.len() - second];
+                assert_eq!(lengths(&stream, cut.into_iter()), expected, "{first}, {second}");
+            }
+        }
+        for piece in 1..stream.len() {
+            let pieces = stream.len().div_ceil(piece);
+            let found = lengths(&stream, std::iter::repeat_n(piece, pieces));
+            assert_eq!(found, expected, "in pieces of {piece}");
+        }
+    }
+
     #[test]
     fn a_half_ping_waits_for_its_other_half() {
         assert_eq!(next(b"\r\n"), Ok(Frame::Incomplete));
@@ -233,6 +284,13 @@ mod tests {
         };
         assert_eq!(error.head, 0..1000);
         assert!(stream.len() < 1010);
+    }
+
+    #[test]
+    fn what_cannot_begin_a_message_is_refused_at_once() {
+        for bytes in [&b"\x16\x03\x01\x02\x00"[..], b"\0", b" BYE", b"\n", b"\rB"] {
+            assert_eq!(next(bytes), Err(ParseCause::NotSip), "{bytes:?}");
+        }
     }
 
     #[test]

@@ -5,15 +5,17 @@
 //! Not here: the order of addresses (`resolver.rs`), writing the request (`forward.rs`).
 //! Invariants: a branch ends in a client transaction or in a status, whatever the resolver says.
 
-use super::forward;
+use super::forward::{self, NotSent};
 use super::resolver::{Known, Question, Resolution, order};
 use super::response;
+use super::switch;
 use super::target::{self, Unreachable};
 use crate::engine::core::State;
-use crate::engine::slots::{BranchState, ContextId};
+use crate::engine::slots::{BranchState, ClientId, ContextId};
 use crate::message::{StatusCode, Uri};
 use crate::module::list::ModuleList;
-use crate::transport::Flow;
+use crate::transaction::Failure;
+use crate::transport::{Flow, Transport};
 use smallvec::SmallVec;
 use std::rc::Rc;
 
@@ -44,12 +46,32 @@ pub(super) fn start<L: ModuleList>(state: &mut State<L>, id: ContextId, index: u
     }
 }
 
-/// Goes on to the next address of a branch that failed; `false` when there is none.
-pub(super) fn again<L: ModuleList>(state: &mut State<L>, id: ContextId, index: u8) -> bool {
-    let Some(context) = state.core.contexts.get(id) else { return false };
-    let branch = context.branches.get(usize::from(index));
-    let left = branch.is_some_and(|branch| !branch.alternatives.is_empty());
-    if !left || context.cancelled || context.final_sent {
+/// Goes on to the next address of a branch that failed; `false` when there is none. `failure` is why no
+/// answer came, if none did.
+pub(super) fn again<L: ModuleList>(
+    state: &mut State<L>,
+    id: ContextId,
+    index: u8,
+    failure: Option<Failure>,
+) -> bool {
+    let Some(context) = state.core.contexts.get_mut(id) else { return false };
+    let over = context.cancelled || context.final_sent;
+    let Some(branch) = context.branches.get_mut(usize::from(index)) else { return false };
+    let refused = branch.instead_of.take().filter(|_| failure == Some(Failure::Transport));
+    if over {
+        return false;
+    }
+    if let Some(udp) = refused {
+        // §18.1.1: "If an attempt to establish the connection ... results in an ICMP Protocol Not
+        // Supported, or results in a TCP reset, the element SHOULD retry the request, using UDP."
+        state.core.metrics.switched_back_to_udp += 1;
+        let now = state.core.now;
+        state.core.refusals.note(udp.remote, now);
+        let sent = forward::send(state, (id, index), udp, usize::MAX);
+        sent_as(state, id, index, sent);
+        return true;
+    }
+    if branch.alternatives.is_empty() {
         return false;
     }
     state.core.metrics.failovers += 1;
@@ -85,13 +107,47 @@ fn next<L: ModuleList>(state: &mut State<L>, id: ContextId, index: u8) {
     let Some(context) = state.core.contexts.get_mut(id) else { return };
     let Some(branch) = context.branches.get_mut(usize::from(index)) else { return };
     let Some(flow) = branch.alternatives.pop() else { return };
-    let sent = forward::send(state, (id, index), flow);
+    let datagram = flow.transport == Transport::Udp;
+    let bytes_max = state.core.settings.udp_mtu.filter(|_| datagram).unwrap_or(usize::MAX);
+    let sent = match forward::send(state, (id, index), flow, bytes_max) {
+        Err(NotSent::TooLong) => send_long(state, (id, index), flow),
+        sent => sent,
+    };
+    sent_as(state, id, index, sent);
+}
+
+/// §18.1.1: a request too long for UDP goes over TCP first, where that is possible.
+fn send_long<L: ModuleList>(
+    state: &mut State<L>,
+    (id, index): (ContextId, u8),
+    udp: Flow,
+) -> Result<Option<ClientId>, NotSent> {
+    let tcp = switch::instead(state, (id, index), udp);
+    if tcp.is_some() {
+        state.core.metrics.switched_to_tcp += 1;
+        if let Some(context) = state.core.contexts.get_mut(id)
+            && let Some(branch) = context.branches.get_mut(usize::from(index))
+        {
+            branch.instead_of = Some(udp);
+        }
+    }
+    forward::send(state, (id, index), tcp.unwrap_or(udp), usize::MAX)
+}
+
+/// Notes how a branch goes on.
+fn sent_as<L: ModuleList>(
+    state: &mut State<L>,
+    id: ContextId,
+    index: u8,
+    sent: Result<Option<ClientId>, NotSent>,
+) {
     let Some(context) = state.core.contexts.get_mut(id) else { return };
     let Some(branch) = context.branches.get_mut(usize::from(index)) else { return };
     branch.state = match sent {
         Ok(Some(client)) => BranchState::Pending(client),
         Ok(None) => BranchState::Superseded,
-        Err(status) => BranchState::Failed(status),
+        Err(NotSent::Failed(status)) => BranchState::Failed(status),
+        Err(NotSent::TooLong) => BranchState::Failed(StatusCode::MESSAGE_TOO_LARGE),
     };
 }
 

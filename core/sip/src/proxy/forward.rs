@@ -9,7 +9,7 @@ use super::branch::Branch;
 use super::breadth::{Breadth, Exhausted, Shares};
 use super::identity::Identity;
 use super::response;
-use crate::engine::core::{Core, Scratch, State};
+use crate::engine::core::{Core, NotStarted, Scratch, State};
 use crate::engine::incoming::Incoming;
 use crate::engine::plan::{Plan, Target};
 use crate::engine::slots::{
@@ -70,8 +70,8 @@ fn open_branch<L: ModuleList>(
             (BranchState::Failed(StatusCode::MAX_BREADTH_EXCEEDED), Breadth::Share(0))
         }
     };
-    let alternatives = SmallVec::new();
-    let slot = BranchSlot { state: waiting, target: *target, alternatives, breadth };
+    let (target, alternatives, instead_of) = (*target, SmallVec::new(), None);
+    let slot = BranchSlot { state: waiting, target, alternatives, instead_of, breadth };
     context.branches.push(slot);
     if shares.is_ok() {
         attempt::start(state, id, index);
@@ -145,25 +145,40 @@ pub(super) fn hop<'h>(
     to(first.uri, routes, first.uri)
 }
 
-/// Sends one attempt of a branch over this flow; a request without a server transaction, an ACK to
+/// Why an attempt was not sent.
+pub(super) enum NotSent {
+    /// The request is longer than the attempt allows.
+    TooLong,
+    /// The status that stands for the branch.
+    Failed(StatusCode),
+}
+
+impl From<StatusCode> for NotSent {
+    fn from(status: StatusCode) -> NotSent {
+        NotSent::Failed(status)
+    }
+}
+
+/// Sends one attempt of a branch over this flow, unless it is longer than `bytes_max`; a request without a server transaction, an ACK to
 /// a 2xx, goes without a client transaction too (§16.11).
 pub(super) fn send<L: ModuleList>(
     state: &mut State<L>,
     (id, index): (ContextId, u8),
     flow: Flow,
-) -> Result<Option<ClientId>, StatusCode> {
+    bytes_max: usize,
+) -> Result<Option<ClientId>, NotSent> {
     let Some(context) = state.core.contexts.get_mut(id) else {
-        return Err(StatusCode::SERVER_INTERNAL_ERROR);
+        return Err(StatusCode::SERVER_INTERNAL_ERROR.into());
     };
     let Some(branch) = context.branches.get(usize::from(index)) else {
-        return Err(StatusCode::SERVER_INTERNAL_ERROR);
+        return Err(StatusCode::SERVER_INTERNAL_ERROR.into());
     };
     let max_forwards = context.max_forwards.ok_or(StatusCode::TOO_MANY_HOPS)?;
     let reach = Reach { max_forwards, breadth: branch.breadth };
     let (target, server, loop_digest) = (branch.target, context.server, context.loop_digest);
     let request = Rc::clone(&context.request);
     let plan = std::mem::take(&mut context.plan);
-    let attempt = Attempt { id, index, server, loop_digest, reach, flow };
+    let attempt = Attempt { id, index, server, loop_digest, reach, flow, bytes_max };
     let sent = send_attempt(state, &attempt, &request, &plan, &target);
     if let Some(context) = state.core.contexts.get_mut(id) {
         context.plan = plan;
@@ -178,6 +193,7 @@ struct Attempt {
     loop_digest: u64,
     reach: Reach,
     flow: Flow,
+    bytes_max: usize,
 }
 
 /// How far a branch may still go, in both directions.
@@ -193,8 +209,8 @@ fn send_attempt<L: ModuleList>(
     request: &Rc<Incoming>,
     plan: &Plan,
     target: &Target,
-) -> Result<Option<ClientId>, StatusCode> {
-    let Attempt { id, index, server, loop_digest, reach, flow } = *attempt;
+) -> Result<Option<ClientId>, NotSent> {
+    let Attempt { id, index, server, loop_digest, reach, flow, bytes_max } = *attempt;
     let message = request.message();
     let hop = hop(message, plan, target).map_err(|error| error.status())?;
     let mut scratch = std::mem::take(&mut state.core.scratch);
@@ -207,7 +223,8 @@ fn send_attempt<L: ModuleList>(
             let method = message.method().map_or(MethodKind::Other, |method| method.kind());
             let timers = plan.timers.unwrap_or(state.core.settings.timers);
             let owner = Owner::Branch { server, context: id, index };
-            let client = state.core.start_client(
+            let client = state.core.start_client_within(
+                bytes_max,
                 (flow, method),
                 owner,
                 loop_digest,
@@ -216,8 +233,12 @@ fn send_attempt<L: ModuleList>(
                     write(&identity, request, (&hop, flow, reach), branch, texts, out);
                 },
             );
-            client.map(Some).ok_or(StatusCode::SERVICE_UNAVAILABLE)
+            client.map(Some).map_err(|not_started| match not_started {
+                NotStarted::TooLong => NotSent::TooLong,
+                NotStarted::Full => StatusCode::SERVICE_UNAVAILABLE.into(),
+            })
         }
+        // However long it is, it goes out as it was asked for: nobody could go back to UDP for it.
         None => {
             let top = message.top_via().ok().and_then(|via| via.branch()).unwrap_or(&[]);
             let digest = stateless_digest(state, message, top);

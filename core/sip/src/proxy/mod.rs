@@ -15,4 +15,5 @@ pub(crate) mod reply;
 pub mod resolver;
 pub(crate) mod response;
 pub(crate) mod route_set;
+pub(crate) mod switch;
 pub(crate) mod target;

@@ -37,7 +37,9 @@ pub(crate) fn top_via_stamp(request: &Incoming) -> TopVia {
 pub(crate) fn reply_flow(message: Message<'_>, flow: Flow) -> Flow {
     let Ok(via) = message.top_via() else { return flow };
     if flow.transport.is_reliable() {
-        return flow;
+        // The connection it came over; should that be gone, a new one to its source at the port of
+        // the Via, for the source's own port was of that connection.
+        return Flow { remote: SocketAddr::new(flow.remote.ip(), via.port_or_default()), ..flow };
     }
     if let Some(address) = via.maddr().and_then(|host| host.ip()) {
         return Flow { remote: SocketAddr::new(address, via.port_or_default()), ..flow };
@@ -190,4 +192,50 @@ fn write_local(
         body: reply.body_parts().map(|(content_type, bytes)| (content_type.as_bytes(), bytes)),
     };
     write_reply(request.message(), &local, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use crate::message::Head;
+    use crate::transport::{ConnectionId, ListenerId, Transport};
+
+    fn replied_to(transport: Transport, via: &str) -> Flow {
+        let text = format!(
+            "OPTIONS sip:h SIP/2.0\r\nVia: {via}\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:h>\r\n\
+             Call-ID: 1\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+        );
+        let mut head = Head::default();
+        head.parse(text.as_bytes(), &Limits::DATAGRAM).expect("a request");
+        let remote = "192.0.2.10:40123".parse().expect("an address");
+        let connection = transport.is_reliable().then_some(ConnectionId(7));
+        let flow = Flow { transport, listener: ListenerId(1), remote, connection };
+        reply_flow(head.message(text.as_bytes()), flow)
+    }
+
+    #[test]
+    fn a_stream_carries_its_own_answers_and_names_where_else_they_may_go() {
+        for (via, fallback) in [
+            ("SIP/2.0/TCP 10.0.0.5:5070;rport;branch=z9hG4bK1", "192.0.2.10:5070"),
+            ("SIP/2.0/TCP 10.0.0.5;branch=z9hG4bK1", "192.0.2.10:5060"),
+            ("SIP/2.0/TLS client.example.com;branch=z9hG4bK1", "192.0.2.10:5061"),
+        ] {
+            let flow = replied_to(Transport::Tcp, via);
+            assert_eq!(flow.connection, Some(ConnectionId(7)));
+            assert_eq!(flow.remote.to_string(), fallback);
+            assert_eq!(flow.listener, ListenerId(1));
+        }
+    }
+
+    #[test]
+    fn a_datagram_is_answered_where_its_via_says() {
+        for (via, to) in [
+            ("SIP/2.0/UDP 10.0.0.5:5070;branch=z9hG4bK1", "192.0.2.10:5070"),
+            ("SIP/2.0/UDP 10.0.0.5:5070;rport;branch=z9hG4bK1", "192.0.2.10:40123"),
+            ("SIP/2.0/UDP 10.0.0.5;maddr=192.0.2.99;branch=z9hG4bK1", "192.0.2.99:5060"),
+        ] {
+            assert_eq!(replied_to(Transport::Udp, via).remote.to_string(), to, "{via}");
+        }
+    }
 }

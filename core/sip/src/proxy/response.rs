@@ -23,7 +23,7 @@ use crate::message::{
 use crate::module::list::{ModuleList, Types};
 use crate::module::{Departing, Heard};
 use crate::routing::Reply;
-use crate::transaction::{ClientReceived, NonInviteReceived, Responded, Step};
+use crate::transaction::{ClientReceived, Failure, NonInviteReceived, Responded, Step};
 use crate::transport::{Flow, Transport};
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -257,7 +257,7 @@ fn failed<L: ModuleList>(
     }
     // RFC 3263 §4.3: 503 is a reason to try the next address.
     let unavailable = status == StatusCode::SERVICE_UNAVAILABLE;
-    if unavailable && attempt::again(state, branch.context, branch.index) {
+    if unavailable && attempt::again(state, branch.context, branch.index, None) {
         return;
     }
     let Some(context) = state.core.contexts.get_mut(branch.context) else { return };
@@ -291,6 +291,7 @@ fn is_passed_as_is(status: StatusCode, remap: bool) -> bool {
 pub(crate) fn branch_failed<L: ModuleList>(
     state: &mut State<L>,
     (context, index): (ContextId, u8),
+    failure: Failure,
     status: StatusCode,
 ) {
     let Some(kept) = state.core.contexts.get_mut(context) else { return };
@@ -300,7 +301,7 @@ pub(crate) fn branch_failed<L: ModuleList>(
         BranchState::Pending(_) | BranchState::Resolving => own.state = BranchState::Failed(status),
         BranchState::Answered(..) | BranchState::Failed(_) | BranchState::Superseded => return,
     }
-    if !attempt::again(state, context, index) {
+    if !attempt::again(state, context, index, Some(failure)) {
         settle(state, context);
     }
 }

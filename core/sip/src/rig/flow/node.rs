@@ -154,6 +154,7 @@ fn set(settings: &mut Settings, name: &str, value: &str) -> Result<(), String> {
     match name {
         "max_inv_lifetime" => settings.max_inv_lifetime = span(value)?,
         "max_noninv_lifetime" => settings.max_noninv_lifetime = span(value)?,
+        "udp_mtu" => settings.udp_mtu = Some(number()? as usize).filter(|mtu| *mtu > 0),
         "drain_retry_after_seconds" => settings.drain_retry_after_seconds = number()?,
         "transactions_max" => {
             settings.transactions_max = usize::try_from(number()?).unwrap_or(usize::MAX);
