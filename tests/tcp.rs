@@ -1,7 +1,8 @@
 //! TCP peers, honest and hostile, through the real binary with two shards.
 //!
-//! For: streams cut anywhere, streams that break, peers that come and go, stall or flood; the process
-//! stays up, others are served, memory stays bounded; connections used again, lost and replaced.
+//! For: streams cut anywhere, streams that break, peers that come and go, stall or flood; the
+//! process stays up, others are served, memory stays bounded; connections used again, lost and
+//! replaced.
 //! Not here: calls (`transports.rs`), what each malformed message is worth in detail (`core/sip`).
 
 use std::io::Read;
@@ -218,9 +219,9 @@ fn relayed(next_hop: &UdpSocket, sent: &str) -> (String, SocketAddr) {
 /// A response with what it repeats of its request (RFC 3261 §8.2.6).
 fn response(status: &str, request: &str) -> String {
     let copied = ["Via", "From", "To", "Call-ID", "CSeq"];
-    let lines = request.split("\r\n").filter(|line| {
-        line.split_once(':').is_some_and(|(name, _)| copied.contains(&name.trim()))
-    });
+    let lines = request
+        .split("\r\n")
+        .filter(|line| line.split_once(':').is_some_and(|(name, _)| copied.contains(&name.trim())));
     let mut text = format!("SIP/2.0 {status}\r\n");
     lines.for_each(|line| {
         text.push_str(line);

@@ -1,7 +1,7 @@
 //! Calls made by SIPp over every transport and from one to another, through the real binary.
 //!
-//! For: TCP, IPv6 and bridging calls, with requests within the dialog from both sides (base.md §25.13,
-//! RFC 5658).
+//! For: TCP, IPv6 and bridging calls, with requests within the dialog from both sides (base.md
+//! §25.13, RFC 5658).
 //! Not here: many calls for long (`sipp.rs`), single connections (`tcp.rs`).
 //! Needs: Debian's `sip-tester`.
 
@@ -22,14 +22,8 @@ fn calls_pass(host: &str, caller: &str, callee: &str) -> Proxy {
     let mut answering = Sipp::callee_at("callee-asks.xml", host, &["-t", mode(callee)]);
     let next_hop = format!("sip:{bracketed}:{};transport={callee}", answering.port());
     let listen = ["udp", "tcp"].map(|transport| format!("{transport}:{bracketed}:0"));
-    let mut proxy = Proxy::start(&[
-        "--listen",
-        &listen[0],
-        "--listen",
-        &listen[1],
-        "--next-hop",
-        &next_hop,
-    ]);
+    let mut proxy =
+        Proxy::start(&["--listen", &listen[0], "--listen", &listen[1], "--next-hop", &next_hop]);
     let address = proxy.address_of(caller, &bracketed);
     let count = CALLS.to_string();
     let options = ["-t", mode(caller), "-r", "20", "-m", &count, "-d", "500"];

@@ -106,8 +106,8 @@ impl Connection {
         self.stream.write_all(bytes).is_err()
     }
 
-    /// The next message that arrives before `end`, cut as Content-Length says; answers to keep-alives
-    /// are skipped.
+    /// The next message that arrives before `end`, cut as Content-Length says; answers to
+    /// keep-alives are skipped.
     ///
     /// # Panics
     /// When what arrives is no message.

@@ -43,7 +43,8 @@ pub struct Counters {
     pub names_failed: u64,
     /// Host names not asked for because the resolver was too busy.
     pub names_refused: u64,
-    /// Rows that modules wanted stored, dropped because there is no storage or no room in its queue.
+    /// Rows that modules wanted stored, dropped because there is no storage or no room in its
+    /// queue.
     pub rows_dropped: u64,
     /// Rows that somebody waited for, refused for the same reasons.
     pub rows_refused: u64,

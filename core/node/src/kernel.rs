@@ -92,14 +92,14 @@ fn probe(memlock: u64) -> Result<(), KernelRefusal> {
     }
 }
 
-/// Descriptors beside those of connections: sockets, rings, files. A guess, well above what was seen.
+/// Descriptors beside those of connections: sockets, rings, files. A guess, well above what was
+/// seen.
 const DESCRIPTORS_BESIDE: u64 = 256;
 
 /// Raises the soft limit of descriptors to the hard one; says when connections will not all fit.
 pub(crate) fn raise_descriptors(connections: usize) -> Option<String> {
     let (soft, hard) = Resource::NOFILE.get().ok()?;
-    let limit =
-        if soft < hard && Resource::NOFILE.set(hard, hard).is_ok() { hard } else { soft };
+    let limit = if soft < hard && Resource::NOFILE.set(hard, hard).is_ok() { hard } else { soft };
     let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(DESCRIPTORS_BESIDE);
     (limit < wanted).then(|| {
         format!(

@@ -25,7 +25,7 @@ mod stream;
 mod udp;
 
 pub use mesh::MeshSettings;
-pub use stream::{StreamCounters, StreamSettings};
 pub use resolve::settings::DnsSettings;
+pub use stream::{StreamCounters, StreamSettings};
 pub use udp::UdpSettings;
 pub use udp::socket::BindError;

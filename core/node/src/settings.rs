@@ -5,8 +5,8 @@
 //! readers).
 
 use crate::mesh::MeshSettings;
-use crate::storage::StorageSettings;
 use crate::resolve::settings::DnsSettings;
+use crate::storage::StorageSettings;
 use crate::stream::StreamSettings;
 use crate::udp::UdpSettings;
 use std::net::SocketAddr;
@@ -152,9 +152,8 @@ fn read_listen(node: &mut Section<'_>, advertise: Option<&str>) -> Vec<Listen> {
     let mut listen: Vec<Listen> = Vec::with_capacity(texts.len());
     for text in &texts {
         let Some(one) = read_one(node, text, advertise) else { continue };
-        let same = |other: &Listen| {
-            (other.transport, other.address) == (one.transport, one.address)
-        };
+        let same =
+            |other: &Listen| (other.transport, other.address) == (one.transport, one.address);
         if one.address.port() != 0 && listen.iter().any(same) {
             let what = format!("{:?} is listed twice", text.value);
             node.problem_at(text.place, "listen", what, "each address once");
@@ -182,7 +181,8 @@ fn read_one(node: &mut Section<'_>, text: &Text, advertise: Option<&str>) -> Opt
     Some(Listen { advertise, ..listen })
 }
 
-/// Reads `udp:ADDRESS:PORT` or `tcp:ADDRESS:PORT`, with `advertise HOST[:PORT]` after it as Kamailio's `listen` has it.
+/// Reads `udp:ADDRESS:PORT` or `tcp:ADDRESS:PORT`, with `advertise HOST[:PORT]` after it as
+/// Kamailio's `listen` has it.
 fn parse_listen(text: &str) -> Result<Listen, String> {
     let mut words = text.split_whitespace();
     let first = words.next().unwrap_or_default();

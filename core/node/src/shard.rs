@@ -169,8 +169,8 @@ impl<E: ShardEngine, U: DatagramEngine> Shard<E, U> {
 }
 
 impl<E: ShardEngine, U> Shard<E, U> {
-    /// Gives each message for a stream to the shard that owns its connection; one without a connection
-    /// is this shard's own.
+    /// Gives each message for a stream to the shard that owns its connection; one without a
+    /// connection is this shard's own.
     fn send_streams(
         &mut self,
         now: Instant,
@@ -360,8 +360,8 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
         Pace::Done
     }
 
-    /// Lets connections have their turn. A message that finds no room on its way to its home stays with
-    /// its connection, for nobody sends it again.
+    /// Lets connections have their turn. A message that finds no room on its way to its home stays
+    /// with its connection, for nobody sends it again.
     fn receive_streams(&mut self, now: Instant) -> Pace {
         let Some(streams) = &mut self.shard.streams else { return Pace::Done };
         streams.turn(now);

@@ -7,7 +7,8 @@
 /// Longest datagram that UDP can carry; a message of a stream may be longer.
 pub const DATAGRAM_BYTES_MAX: usize = 65_535;
 
-/// Longest request sent over UDP while TCP can be tried: RFC 3261 §18.1.1 for a path of unknown MTU.
+/// Longest request sent over UDP while TCP can be tried: RFC 3261 §18.1.1 for a path of unknown
+/// MTU.
 pub const UDP_MTU: usize = 1300;
 
 /// Longest message read from a stream, head and body together.

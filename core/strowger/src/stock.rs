@@ -1,8 +1,8 @@
 //! The stock routing: what the `strowger` binary does, set up by TOML alone.
 //!
-//! For: the common carrier without a line of Rust: users register and are called, trunks are reached
-//! through the dispatcher or one next hop, everybody else where they are addressed; calls stay on
-//! this node's path.
+//! For: the common carrier without a line of Rust: users register and are called, trunks are
+//! reached through the dispatcher or one next hop, everybody else where they are addressed; calls
+//! stay on this node's path.
 //! Not here: reading files and command lines (`start.rs`).
 
 use strowger_modules::auth::{Auth, Authenticating};
@@ -37,7 +37,8 @@ impl Stock {
     ///   they go to their Request-URI.
     /// - `registrar` (default false): serve REGISTER for this node's domains and call the users.
     /// - `realm`: challenge REGISTER and what a user of this node's domains sends, in this realm.
-    /// - `trusted_group`: requests from addresses of this group of `[permissions]` are not challenged.
+    /// - `trusted_group`: requests from addresses of this group of `[permissions]` are not
+    ///   challenged.
     /// - `trunk_set`, `trunk_algorithm` (a number of Kamailio's, default 8): a set of
     ///   `[dispatcher]` in place of `next_hop`, with failover.
     pub fn from_config(section: &mut Section<'_>) -> Stock {

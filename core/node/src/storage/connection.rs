@@ -290,8 +290,8 @@ pub(super) fn first(rows: Vec<Texts>) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Makes the file of a database that is not there yet. It will hold passwords: only this user may read
-/// it.
+/// Makes the file of a database that is not there yet. It will hold passwords: only this user may
+/// read it.
 fn make_file(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => Ok(()),

@@ -12,8 +12,8 @@ use std::time::Instant;
 use strowger_sip::storage::{Record, RowFault, Table};
 use tokio::time::timeout_at;
 
-/// Rows of one answer at most. A guess: whole lists of destinations fit, whole tables of contacts do
-/// not.
+/// Rows of one answer at most. A guess: whole lists of destinations fit, whole tables of contacts
+/// do not.
 const ROWS_MAX: usize = 10_000;
 
 /// A question.

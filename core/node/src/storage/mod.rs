@@ -3,9 +3,9 @@
 //! For: taking rows from every shard, writing them in batches on a thread of its own, telling who
 //! waits; reading tables back at start.
 //! Not here: what a row means (the modules, through [`strowger_sip::storage`]).
-//! Invariants: tokio and sqlx are known in this folder and in `resolve/` only; every queue is bounded;
-//! every ticket is answered once, within [`settings::StorageSettings::timeout`] whatever the database
-//! does.
+//! Invariants: tokio and sqlx are known in this folder and in `resolve/` only; every queue is
+//! bounded; every ticket is answered once, within [`settings::StorageSettings::timeout`] whatever
+//! the database does.
 
 pub mod admin;
 mod connection;

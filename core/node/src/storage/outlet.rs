@@ -112,8 +112,8 @@ impl<W: Rows> Outlet<W> {
         refused.or_else(|| self.way.as_ref()?.notes.try_recv().ok())
     }
 
-    /// What was stored before this start, for as long as there is more of it: waits, and so is for a
-    /// shard that has not begun yet.
+    /// What was stored before this start, for as long as there is more of it: waits, and so is for
+    /// a shard that has not begun yet.
     pub fn next_loaded(&mut self) -> Option<Loaded<W>> {
         let way = self.way.as_mut()?;
         let loaded = way.loading.as_ref()?.recv().ok();

@@ -15,8 +15,8 @@ use std::time::Duration;
 use strowger_sip::settings::{Section, Unit};
 use strowger_sip::time::{ms, secs};
 
-/// Shorter than a module waits for its answer (`modules/src/location/jobs.rs`: 4 s), so that it hears
-/// a refusal instead of nothing.
+/// Shorter than a module waits for its answer (`modules/src/location/jobs.rs`: 4 s), so that it
+/// hears a refusal instead of nothing.
 const TIMEOUT: Duration = secs(2);
 /// What a crash may cost in delayed mode. A guess: long enough that a batch has many rows.
 const FLUSH_INTERVAL: Duration = secs(1);
@@ -101,8 +101,8 @@ impl fmt::Debug for Database {
     }
 }
 
-/// What SQLite waits for before a row counts as durable (`synchronous`); databases with a server have
-/// settings of their own for it.
+/// What SQLite waits for before a row counts as durable (`synchronous`); databases with a server
+/// have settings of their own for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Synchronous {
     /// The disk: a durable row survives `kill -9` and a power failure.

@@ -67,8 +67,8 @@ impl Storage {
         (self.tell)(Control::Report(sender)).then(|| summary.recv_timeout(ANSWER_WITHIN).ok())?
     }
 
-    /// Writes what waits and ends, within this time; how it was then. To be called when the shards have
-    /// ended: what they gave before is written too.
+    /// Writes what waits and ends, within this time; how it was then. To be called when the shards
+    /// have ended: what they gave before is written too.
     pub fn stop(mut self, within: Duration) -> Option<StorageSummary> {
         let (done, summary) = mpsc::channel();
         let told = (self.tell)(Control::Stop { until: Instant::now() + within, done });

@@ -37,8 +37,8 @@ const FINDERS: usize = 4;
 /// Pauses before a connection is tried again: the first, and what doubling ends at.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// A connection without work is tried out so often: who registers next shall not be the first to see
-/// that the database has gone.
+/// A connection without work is tried out so often: who registers next shall not be the first to
+/// see that the database has gone.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// A module is asked to say everything again so often at most.
 const RESYNC_EVERY: Duration = Duration::from_secs(5);
@@ -350,8 +350,8 @@ impl<W: Rows> Thread<W> {
         }
     }
 
-    /// The connection failed. The first time a new one is tried at once: a server that was restarted,
-    /// or closed what was idle, costs nobody a promise.
+    /// The connection failed. The first time a new one is tried at once: a server that was
+    /// restarted, or closed what was idle, costs nobody a promise.
     fn fail(&mut self, now: Instant, failure: &Failure) {
         self.summary.failures += 1;
         self.strikes += 1;

@@ -25,8 +25,8 @@ pub(crate) enum More {
 }
 
 impl<W: Rows> Outlet<W> {
-    /// Has the engine take in what was stored before this start, and waits for it; what it wants done is
-    /// for the first turn.
+    /// Has the engine take in what was stored before this start, and waits for it; what it wants
+    /// done is for the first turn.
     pub(crate) fn load<E: ShardEngine<Row = W>>(
         &mut self,
         clock: &Clock,

@@ -184,8 +184,8 @@ fn shown_key(table: &Table, names: &[&str], record: &Record) -> String {
 /// What was read of one row: each column as text, or NULL.
 pub(super) type Texts = Vec<Option<Vec<u8>>>;
 
-/// Makes a record of the columns of a row. A value that is not of its column's kind stays text, for the
-/// module to refuse it by name.
+/// Makes a record of the columns of a row. A value that is not of its column's kind stays text, for
+/// the module to refuse it by name.
 pub(super) fn record(table: &'static Table, texts: Texts) -> Result<Record, RowFault> {
     let key = |texts: &Texts| {
         let place = table.place(table.key.first()?)?;

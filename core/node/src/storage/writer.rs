@@ -1,7 +1,7 @@
 //! Carrying out a batch: one transaction, and what to do when a row spoils it.
 //!
-//! For: few statements for many rows; finding the rows that a database refuses, so that the others of
-//! their batch are kept.
+//! For: few statements for many rows; finding the rows that a database refuses, so that the others
+//! of their batch are kept.
 //! Not here: which rows (`pending.rs`), when (`thread.rs`).
 //! Invariants: a row counts as done only when the transaction that holds it was committed; a
 //! connection that failed is not used again.
@@ -16,8 +16,8 @@ use std::time::Duration;
 use strowger_sip::storage::Table;
 use tokio::time::timeout;
 
-/// Rows of one statement at most, a power of two: with the smaller powers, seven statements for each
-/// table are all that a server has to remember. SQLite binds 32,766 values, the others more.
+/// Rows of one statement at most, a power of two: with the smaller powers, seven statements for
+/// each table are all that a server has to remember. SQLite binds 32,766 values, the others more.
 const STATEMENT_ROWS_MAX: usize = 64;
 
 /// The only connection of this process that writes.

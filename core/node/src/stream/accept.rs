@@ -5,8 +5,8 @@
 //! Invariants: a turn accepts a bounded number; what is refused is closed at once and counted.
 
 use super::connection::{Connection, State};
-use super::streams::{Streams, token};
 use super::name;
+use super::streams::{Streams, token};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Token};
 use socket2::{SockRef, Socket};
@@ -15,10 +15,11 @@ use std::net::SocketAddr;
 use strowger_sip::time::{Duration, Instant, ms};
 use strowger_sip::transport::{Flow, ListenerId, Transport};
 
-/// Connections accepted by one listener in one turn. A guess: what the table does to each costs about
-/// as much as a datagram.
+/// Connections accepted by one listener in one turn. A guess: what the table does to each costs
+/// about as much as a datagram.
 const ACCEPTS_PER_TURN: usize = 32;
-/// How long to leave connections in the kernel's queue when the system cannot give any more. A guess.
+/// How long to leave connections in the kernel's queue when the system cannot give any more. A
+/// guess.
 const REST: Duration = ms(100);
 
 /// One listening socket.
@@ -143,8 +144,8 @@ fn visit(socket: &TcpListener) -> Visit {
     }
 }
 
-/// Answers leave at once, a peer that takes nothing is noticed after `patience` and one that vanished
-/// some time. Where the system refuses, timers of our own notice later.
+/// Answers leave at once, a peer that takes nothing is noticed after `patience` and one that
+/// vanished some time. Where the system refuses, timers of our own notice later.
 pub(super) fn prepare(socket: &SockRef<'_>, patience: Duration) {
     let _ = socket.set_tcp_user_timeout(Some(patience));
     let _ = socket.set_tcp_nodelay(true);

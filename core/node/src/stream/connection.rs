@@ -177,11 +177,9 @@ impl Connection {
                     Cut::All => Progress::More,
                 }
             }
-            Err(cause) => match cause.kind() {
-                io::ErrorKind::WouldBlock => Progress::Empty,
-                io::ErrorKind::Interrupted => Progress::More,
-                _ => Progress::Gone,
-            },
+            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => Progress::Empty,
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => Progress::More,
+            Err(_) => Progress::Gone,
         }
     }
 
@@ -268,8 +266,8 @@ impl Connection {
         Ok(left)
     }
 
-    /// The peer has ended its side. Whoever asked something before and ended only that side still gets
-    /// the answer here.
+    /// The peer has ended its side. Whoever asked something before and ended only that side still
+    /// gets the answer here.
     pub(super) fn end(&mut self, now: Instant) {
         self.state = State::Ended;
         self.active = now;

@@ -3,8 +3,8 @@
 //! For: cutting what was read into messages from where it lies; only what is left over is copied.
 //! Not here: how messages are told apart (`core/sip/src/message/stream.rs`), reading
 //! (`connection.rs`).
-//! Invariants: an inbox without a begun message holds no memory; it never holds more than the limits
-//! allow and one read.
+//! Invariants: an inbox without a begun message holds no memory; it never holds more than the
+//! limits allow and one read.
 
 use std::ops::Range;
 use strowger_sip::buffer::{Buffer, Pool};

@@ -8,9 +8,9 @@
 //! Invariants: nothing waits: every call takes what is there. Every table, queue and connection is
 //! bounded in number, bytes and time.
 //!
-//! Sockets are watched by epoll (through mio) and not by glommio's ring: a shard blocks in one plain
-//! system call for all its sockets (`Shard::nap`), which glommio 0.9 cannot do for it, and an idle
-//! connection costs neither a task nor a buffer.
+//! Sockets are watched by epoll (through mio) and not by glommio's ring: a shard blocks in one
+//! plain system call for all its sockets (`Shard::nap`), which glommio 0.9 cannot do for it, and an
+//! idle connection costs neither a task nor a buffer.
 
 mod accept;
 mod connection;

@@ -1,7 +1,7 @@
 //! What waits to be written to one connection, and who wants to know when it is lost.
 //!
-//! For: gathering messages, so that many leave with one system call; remembering where else a message
-//! may go.
+//! For: gathering messages, so that many leave with one system call; remembering where else a
+//! message may go.
 //! Not here: writing (`connection.rs`), what becomes of what was lost (`streams.rs`).
 //! Invariants: a message is whole here until its last octet was taken by the kernel; an outbox in
 //! which nothing waits holds no memory.
@@ -14,8 +14,8 @@ use strowger_sip::transport::Flow;
 
 /// Written octets that are dropped from the front at once, lest each write moves the rest. A guess.
 const COMPACT_BYTES: usize = 16_384;
-/// Senders remembered who have had no sign of the peer since their message was written. A guess: more
-/// requests a connection at once are rare, and a sender who is forgotten only waits longer.
+/// Senders remembered who have had no sign of the peer since their message was written. A guess:
+/// more requests a connection at once are rare, and a sender who is forgotten only waits longer.
 const DOUBTFUL_MAX: usize = 256;
 
 /// Who sends a message, and on which shard.
@@ -126,8 +126,8 @@ impl Outbox {
         self.doubtful.clear();
     }
 
-    /// From here on nothing that is written counts as arrived: the peer has ended its side, and if it
-    /// has closed the other one too, that shows only after writing.
+    /// From here on nothing that is written counts as arrived: the peer has ended its side, and if
+    /// it has closed the other one too, that shows only after writing.
     pub(super) fn keep(&mut self) {
         self.keep = true;
     }

@@ -1,10 +1,10 @@
 //! Sending over connections: which one, opening it, and what becomes of what was lost.
 //!
-//! For: RFC 3261 §18.1.1 and §18.2.2: an open connection to the peer is used again; a response whose
-//! connection is gone goes to where the Via says.
+//! For: RFC 3261 §18.1.1 and §18.2.2: an open connection to the peer is used again; a response
+//! whose connection is gone goes to where the Via says.
 //! Not here: the queue of one connection (`outbox.rs`).
-//! Invariants: a message is queued, or its sender is told; what was lost with its connection is sent
-//! another way at most once.
+//! Invariants: a message is queued, or its sender is told; what was lost with its connection is
+//! sent another way at most once.
 
 use super::accept::prepare;
 use super::connection::{Connection, State};

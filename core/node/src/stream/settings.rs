@@ -38,7 +38,8 @@ pub struct StreamSettings {
 
 impl Default for StreamSettings {
     /// Kamailio's values where they are good ones. More connections, for a table costs little; more
-    /// bytes a connection, for a burst to a trunk; 4 s to connect, after which a caller still waits.
+    /// bytes a connection, for a burst to a trunk; 4 s to connect, after which a caller still
+    /// waits.
     fn default() -> StreamSettings {
         StreamSettings {
             connections_max: 100_000,
@@ -72,13 +73,11 @@ impl StreamSettings {
             number("tcp_max_connections_per_source", default.source_max, 1..=10_000_000);
         let message_bytes_max =
             number("tcp_rd_buf_size", default.message_bytes_max, head..=message);
-        let queue_bytes_max =
-            number("tcp_conn_wq_max", default.queue_bytes_max, head..=(1 << 30));
+        let queue_bytes_max = number("tcp_conn_wq_max", default.queue_bytes_max, head..=(1 << 30));
         let queues_bytes_max = number("tcp_wq_max", default.queues_bytes_max, head..=(1 << 34));
         let backlog = number("tcp_listen_backlog", 1024, 1..=65_535);
-        let mut time = |key, default| {
-            section.duration(key, default, ms(100)..=secs(86_400), Unit::Seconds)
-        };
+        let mut time =
+            |key, default| section.duration(key, default, ms(100)..=secs(86_400), Unit::Seconds);
         StreamSettings {
             connections_max,
             source_max,

@@ -2,8 +2,8 @@
 //!
 //! For: serving each connection its share in turn; timers of all connections in one wheel.
 //! Not here: accepting (`accept.rs`), sending and losing (`outgoing.rs`).
-//! Invariants: a turn serves a bounded number of connections a bounded number of octets each, so one
-//! peer cannot starve another; every connection in the table has a timer.
+//! Invariants: a turn serves a bounded number of connections a bounded number of octets each, so
+//! one peer cannot starve another; every connection in the table has a timer.
 
 use super::accept::Door;
 use super::connection::{Arrival, Connection, Late, Progress, State};
@@ -33,11 +33,11 @@ const EVENTS: usize = 256;
 /// Turns after which a busy shard asks for events though it has not slept. As the batches of UDP, a
 /// guess between a system call too many and a connection kept waiting.
 const LOOK_EVERY: u64 = 4;
-/// Begun messages that all connections of a shard hold together; beyond, a connection that holds more
-/// than [`READ_BYTES`] is closed. A guess: 64 of the longest messages.
+/// Begun messages that all connections of a shard hold together; beyond, a connection that holds
+/// more than [`READ_BYTES`] is closed. A guess: 64 of the longest messages.
 const HELD_BYTES_MAX: usize = 64 << 20;
-/// Octets waiting for a peer beyond which nothing more is read from it. A guess: the answers to what
-/// one turn reads fit beside it into `tcp_conn_wq_max`.
+/// Octets waiting for a peer beyond which nothing more is read from it. A guess: the answers to
+/// what one turn reads fit beside it into `tcp_conn_wq_max`.
 const BACK_PRESSURE_BYTES: usize = 64 << 10;
 
 macro_rules! stream_counters {

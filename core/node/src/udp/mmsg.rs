@@ -75,12 +75,7 @@ impl DatagramEngine for Mmsg {
         sent
     }
 
-    fn nap(
-        &mut self,
-        also: &[RawFd],
-        longest: Duration,
-        mut ready: impl FnMut(Ready),
-    ) -> Woken {
+    fn nap(&mut self, also: &[RawFd], longest: Duration, mut ready: impl FnMut(Ready)) -> Woken {
         let sockets = self.sockets.iter().map(|(_, socket)| socket.as_raw_fd());
         let all = sockets.chain(also.iter().copied());
         let woken = sys::wait_readable(all, &mut self.polls, longest);

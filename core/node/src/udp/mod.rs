@@ -86,10 +86,10 @@ pub(crate) trait DatagramEngine {
     /// Receives one batch from one socket without waiting, lending each datagram to `each`.
     fn receive(&mut self, from: ListenerId, each: impl FnMut(SocketAddr, &[u8])) -> Received;
 
-    /// Sends every datagram from where it lies, each through the socket of its listener; messages for
-    /// other transports are left to others. `unsent`
-    /// learns who wanted to know about a message that was refused; one dropped for want of room is
-    /// not refused, but lost like one in the network.
+    /// Sends every datagram from where it lies, each through the socket of its listener; messages
+    /// for other transports are left to others. `unsent` learns who wanted to know about a message
+    /// that was refused; one dropped for want of room is not refused, but lost like one in the
+    /// network.
     fn send(&mut self, sends: &Sends, unsent: impl FnMut(Origin)) -> Sent;
 
     /// Blocks the thread until a socket, or one of `also`, has something to receive, or the time is

@@ -47,16 +47,18 @@ impl fmt::Display for BindError {
         match cause.raw_os_error() {
             Some(libc::EADDRINUSE) => write!(
                 f,
-                "{transport}:{address}: address in use by another process (see `ss -l{option}np`); choose another \
-                 port or stop that process"
+                "{transport}:{address}: address in use by another process (see `ss -l{option}np`); \
+                 choose another port or stop that process"
             ),
             Some(libc::EADDRNOTAVAIL) => write!(
                 f,
-                "{transport}:{address}: no interface of this machine has that address (see `ip address`)"
+                "{transport}:{address}: no interface of this machine has that address \
+                 (see `ip address`)"
             ),
             Some(libc::EACCES | libc::EPERM) => write!(
                 f,
-                "{transport}:{address}: not permitted; ports below 1024 need CAP_NET_BIND_SERVICE ({cause})"
+                "{transport}:{address}: not permitted; ports below 1024 need \
+                 CAP_NET_BIND_SERVICE ({cause})"
             ),
             Some(_) | None => write!(f, "{transport}:{address}: cannot listen: {cause}"),
         }

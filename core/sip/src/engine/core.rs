@@ -229,8 +229,8 @@ impl<S: Types> Core<S> {
         self.start_client_within(usize::MAX, to, owner, loop_digest, timers, write).ok()
     }
 
-    /// The same for a request that is sent only if it is not longer than this, which shows when it is
-    /// written.
+    /// The same for a request that is sent only if it is not longer than this, which shows when it
+    /// is written.
     pub(crate) fn start_client_within(
         &mut self,
         bytes_max: usize,

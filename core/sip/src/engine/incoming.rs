@@ -13,8 +13,8 @@ use std::rc::Rc;
 
 /// How many free messages a shard retains.
 const RETAINED_MAX: usize = 65_536;
-/// The most room a retained message has. A guess: eight times a usual one; the rest are rare, and one of
-/// a stream may have a megabyte.
+/// The most room a retained message has. A guess: eight times a usual one; the rest are rare, and
+/// one of a stream may have a megabyte.
 const RETAINED_BYTES_MAX: usize = 16_384;
 
 /// A received message with its bytes, the offsets of its parts, and the socket pair it came over.

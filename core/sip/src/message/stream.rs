@@ -115,8 +115,8 @@ fn keep_alive(buffered: &[u8]) -> Option<Frame> {
     }
 }
 
-/// Every message begins with a token. What does not, a TLS handshake for example, would only be waited
-/// for in vain.
+/// Every message begins with a token. What does not, a TLS handshake for example, would only be
+/// waited for in vain.
 fn not_sip() -> FrameError {
     let error = ParseError { header: HeaderName::StartLine, offset: 0, cause: ParseCause::NotSip };
     FrameError { error, head: 0..0 }

@@ -46,8 +46,8 @@ pub(super) fn start<L: ModuleList>(state: &mut State<L>, id: ContextId, index: u
     }
 }
 
-/// Goes on to the next address of a branch that failed; `false` when there is none. `failure` is why no
-/// answer came, if none did.
+/// Goes on to the next address of a branch that failed; `false` when there is none. `failure` is
+/// why no answer came, if none did.
 pub(super) fn again<L: ModuleList>(
     state: &mut State<L>,
     id: ContextId,

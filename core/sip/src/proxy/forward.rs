@@ -159,8 +159,8 @@ impl From<StatusCode> for NotSent {
     }
 }
 
-/// Sends one attempt of a branch over this flow, unless it is longer than `bytes_max`; a request without a server transaction, an ACK to
-/// a 2xx, goes without a client transaction too (§16.11).
+/// Sends one attempt of a branch over this flow, unless it is longer than `bytes_max`; a request
+/// without a server transaction, an ACK to a 2xx, goes without a client transaction too (§16.11).
 pub(super) fn send<L: ModuleList>(
     state: &mut State<L>,
     (id, index): (ContextId, u8),

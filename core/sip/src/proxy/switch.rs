@@ -42,7 +42,8 @@ impl Refusals {
     }
 }
 
-/// The flow over TCP that a branch tries instead of this one over UDP; `None` when it has to be UDP.
+/// The flow over TCP that a branch tries instead of this one over UDP; `None` when it has to be
+/// UDP.
 pub(super) fn instead<L: ModuleList>(
     state: &State<L>,
     (id, index): (ContextId, u8),

@@ -88,7 +88,8 @@ impl Call {
     fn to(user: &str) -> Call {
         let mut bench = Bench::alone(&["192.0.2.1:5060"], Settings::default(), AsTold, ());
         let invite = format!(
-            "INVITE sip:{user}@192.0.2.20 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bKa\r\n\
+            "INVITE sip:{user}@192.0.2.20 SIP/2.0\r\n\
+             Via: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bKa\r\n\
              From: <sip:a@192.0.2.10>;tag=a\r\nTo: <sip:b@192.0.2.20>\r\nCall-ID: c\r\n\
              CSeq: 1 INVITE\r\nContact: <sip:a@192.0.2.10>\r\nContent-Length: 0\r\n\r\n"
         );
