@@ -327,7 +327,9 @@ impl Load {
     /// Says a few rows again, and goes on when they are written: more at once would find no room.
     fn say_again(&mut self) {
         let names: Vec<String> = self.again.drain(..self.again.len().min(50)).collect();
-        let mut orders: Vec<Order> = names.iter().map(|name| put(name, self.said[name])).collect();
+        // All in haste: else the last would be written before the others.
+        let again = |name: &String| Order { haste: Haste::Now, ..put(name, self.said[name]) };
+        let mut orders: Vec<Order> = names.iter().map(again).collect();
         if let Some(last) = orders.pop() {
             orders.push(promised(last, AGAIN));
         }

@@ -3,7 +3,7 @@
 //! For: streams cut anywhere, streams that break, peers that come and go, stall or flood; the
 //! process stays up, others are served, memory stays bounded; connections used again, lost and
 //! replaced.
-//! Not here: calls (`transports.rs`), what each malformed message is worth in detail (`core/sip`).
+//! Not here: calls (`sipp.rs`), what each malformed message is worth in detail (`core/sip`).
 
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};

@@ -8,10 +8,14 @@ use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::folder::Folder;
 use crate::process::{PATIENCE, Process};
+
+/// Held while a server's files are laid out.
+static INSTALLING: Mutex<()> = Mutex::new(());
 
 /// Debian's `nobody` and `nogroup`.
 const NOBODY: u32 = 65_534;
@@ -68,9 +72,13 @@ impl Server {
                 command
             }
         };
-        let mut installing = Process::start("install", install.current_dir(folder.path()));
-        let status = installing.wait(PATIENCE);
-        assert!(status.success(), "{install:?}: {}", installing.output());
+        {
+            // Two installations at a time disturb each other.
+            let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut installing = Process::start("install", install.current_dir(folder.path()));
+            let status = installing.wait(PATIENCE);
+            assert!(status.success(), "{install:?}: {}", installing.output());
+        }
         let port = free_port();
         let process = launch(kind, &folder, port);
         let mut server = Self { kind, port, process, folder };

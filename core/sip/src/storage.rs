@@ -126,7 +126,9 @@ pub struct Order {
 pub enum Outcome {
     /// It survives a crash.
     Durable,
-    /// It will not happen: storage is dead, too slow, or its queue full.
+    /// It is not promised: storage is dead, too slow, or its queue full. It may happen all the
+    /// same, for a database that dies while it commits cannot be asked; who gave the order says by
+    /// a newer version what holds instead.
     Refused,
 }
 

@@ -22,7 +22,7 @@ const TIMEOUT: Duration = secs(2);
 const FLUSH_INTERVAL: Duration = secs(1);
 /// Some 200,000 contacts that wait for a database which is away.
 const QUEUE_MIB: u64 = 256;
-/// Measured on SQLite and PostgreSQL: larger ones gain nothing.
+/// A guess: what a database writes in some milliseconds, so that the next batch does not wait long.
 const BATCH_ROWS: u64 = 512;
 /// Kamailio's `fetch_rows`.
 const FETCH_ROWS: u64 = 2000;

@@ -14,7 +14,7 @@ use strowger_sip::storage::{
 
 /// How much of a key a report shows, in characters: enough to find the row.
 const KEY_SHOWN_MAX: usize = 64;
-/// What a row that waits costs beside its texts. Measured: two maps' slots and the vectors.
+/// What a row that waits costs beside its values: slots of a map and of queues, keys. A guess.
 const CHANGE_BYTES: usize = 256;
 
 /// A value that is bound to a statement; its kind is known also when it is NULL.

@@ -264,8 +264,7 @@ fn refuse<L: ModuleList>(state: &mut State<L>, incoming: &Incoming, rejection: &
     }
     let mut reply = Reply::new(rejection.status().code());
     if matches!(rejection, Rejection::Extension) {
-        // A line for a line: an answer is not longer than its request. No tag is anything but
-        // ASCII.
+        // A line for a line: an answer is not longer than its request. A tag is ASCII.
         for line in message.headers(HeaderName::ProxyRequire) {
             reply = reply.header("Unsupported", str::from_utf8(line.value).unwrap_or_default());
         }
