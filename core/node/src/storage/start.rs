@@ -376,18 +376,4 @@ mod tests {
         assert_eq!(tables::<Row>().len(), 1);
         assert_eq!(THINGS.version, 3);
     }
-
-    #[test]
-    fn without_storage_whoever_waits_is_refused_at_once() {
-        let mut outlet = Outlet::nowhere();
-        let mut rows = vec![Row::To(put("a", 1, 1)), Row::To(promised(put("b", 1, 1), 4))];
-        let given = outlet.give(&mut rows);
-        assert_eq!((given.dropped, given.refused, rows.len()), (1, 1, 0));
-        let note = outlet.next_row();
-        let refused = Note::Settled(Ticket(4), Outcome::Refused);
-        assert!(
-            matches!(note, Some(Row::From(note)) if format!("{note:?}") == format!("{refused:?}"))
-        );
-        assert!(outlet.next_row().is_none() && outlet.next_loaded().is_none());
-    }
 }

@@ -62,17 +62,4 @@ fn place(connection: ConnectionId) -> Place {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_connections_name_leads_back_to_it() {
-        for shard in [0, 1, 1023] {
-            for (slot, generation) in [(0, 0), (7, 3), ((1 << SLOT_BITS) - 1, u32::MAX)] {
-                let kept: Place = Id::from_u64(u64::from(generation) << 32 | slot);
-                let name = name(ShardId(shard), kept);
-                assert_eq!((owner(name), place(name)), (ShardId(shard), kept));
-            }
-        }
-    }
-}
+mod tests;
