@@ -14,8 +14,9 @@ use strowger_sip::transport::Flow;
 
 /// Written octets that are dropped from the front at once, lest each write moves the rest. A guess.
 const COMPACT_BYTES: usize = 16_384;
-/// Senders remembered who have had no sign of the peer since their message was written. A guess:
-/// more requests a connection at once are rare, and a sender who is forgotten only waits longer.
+/// Senders remembered who have had no sign of the peer since their message was written, the last
+/// ones. A guess: more requests a connection at once are rare, and a sender who is forgotten only
+/// waits longer.
 const DOUBTFUL_MAX: usize = 256;
 
 /// Who sends a message, and on which shard.
@@ -105,7 +106,10 @@ impl Outbox {
         while let Some(queued) = self.queue.front().filter(|queued| queued.end <= self.written) {
             self.done = queued.end;
             completed += 1;
-            if queued.sender.origin != Origin::Nobody && self.doubtful.len() < DOUBTFUL_MAX {
+            if queued.sender.origin != Origin::Nobody {
+                if self.doubtful.len() == DOUBTFUL_MAX {
+                    self.doubtful.pop_front();
+                }
                 self.doubtful.push_back(queued.sender);
             }
             self.queue.pop_front();

@@ -44,6 +44,17 @@ impl Streams {
 
     fn refuse(&mut self, sender: Sender) {
         self.counters.unsent += 1;
+        self.tell(sender);
+    }
+
+    /// The same for a message that was written and may not have arrived. Its sender knows: often
+    /// the answer has come over another connection long ago.
+    fn doubt(&mut self, sender: Sender) {
+        self.counters.doubtful += 1;
+        self.tell(sender);
+    }
+
+    fn tell(&mut self, sender: Sender) {
         if sender.origin != Origin::Nobody {
             self.unsent.push(sender);
         }
@@ -168,7 +179,7 @@ impl Streams {
         connection.inbox.recycle(&mut self.pool);
         connection.end(now);
         let over = connection.is_over();
-        doubtful.into_iter().for_each(|sender| self.refuse(sender));
+        doubtful.into_iter().for_each(|sender| self.doubt(sender));
         if over {
             self.close(place);
         }
@@ -178,7 +189,7 @@ impl Streams {
     pub(super) fn lose(&mut self, place: Place) {
         let Some(mut connection) = self.remove(place) else { return };
         let doubtful: Vec<Sender> = connection.outbox.take_doubtful().collect();
-        doubtful.into_iter().for_each(|sender| self.refuse(sender));
+        doubtful.into_iter().for_each(|sender| self.doubt(sender));
         for lost in connection.outbox.lost() {
             match lost.otherwise {
                 Some(flow) => {

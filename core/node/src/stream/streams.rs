@@ -85,6 +85,9 @@ stream_counters! {
     queued_bytes,
     /// Messages that could not be sent.
     unsent,
+    /// Messages written to a connection that ended before its peer was heard again; whoever sent
+    /// them is told, and is often past it: the answer came over another connection.
+    doubtful,
     /// Messages sent another way because their connection was lost.
     redirected,
     /// Times that a message had to wait for room in the lane to its home shard.
