@@ -26,6 +26,10 @@ pub enum Signal {
     Usr1,
     /// Leave at once.
     Kill,
+    /// Stand still, as on a machine that freezes.
+    Stop,
+    /// Go on after that.
+    Continue,
 }
 
 /// A running child, killed when dropped.
@@ -65,6 +69,8 @@ impl Process {
             Signal::Term => "TERM",
             Signal::Usr1 => "USR1",
             Signal::Kill => "KILL",
+            Signal::Stop => "STOP",
+            Signal::Continue => "CONT",
         };
         // The shell's own `kill`: a fresh Debian has no other, and this crate has no `unsafe`.
         let command = format!("kill -{name} {}", self.child.id());

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use strowger_sip::actions::{Origin, Sends};
 use strowger_sip::shard::ShardId;
+use strowger_sip::time::{Duration, Instant};
 use strowger_sip::transport::Flow;
 
 /// Datagrams in one parcel. A guess: several turns of the loop at full batches.
@@ -51,6 +52,8 @@ impl Default for MeshSettings {
 pub(crate) struct Parcel<P> {
     /// In order of arrival; a [`Sends`] because that is a list of flows with bytes in one arena.
     pub(crate) datagrams: Sends,
+    /// When the first of them was taken along, and how long it had waited before.
+    pub(crate) oldest: Option<(Instant, Duration)>,
     /// Messages for connections of the receiver.
     pub(crate) sends: Sends,
     /// Who could not send over connections of the sender.
@@ -62,11 +65,11 @@ pub(crate) struct Parcel<P> {
 impl<P> Parcel<P> {
     fn new() -> Parcel<P> {
         let (datagrams, sends) = (Sends::default(), Sends::default());
-        Parcel { datagrams, sends, unsent: Vec::new(), peers: Vec::new() }
+        Parcel { datagrams, oldest: None, sends, unsent: Vec::new(), peers: Vec::new() }
     }
 
     fn is_empty(&self) -> bool {
-        let Parcel { datagrams, sends, unsent, peers } = self;
+        let Parcel { datagrams, oldest: _, sends, unsent, peers } = self;
         datagrams.is_empty() && sends.is_empty() && unsent.is_empty() && peers.is_empty()
     }
 
@@ -83,6 +86,7 @@ impl<P> Parcel<P> {
     fn clear(&mut self) {
         // A message of a stream may be far longer than a datagram: its room is not kept.
         self.datagrams.clear_down_to(2 * PARCEL_BYTES_MAX);
+        self.oldest = None;
         self.sends.clear_down_to(2 * PARCEL_BYTES_MAX);
         self.unsent.clear();
         self.peers.clear();
@@ -139,9 +143,17 @@ pub(crate) fn lanes<P>(bells: &[Arc<Doorbell>], settings: &MeshSettings) -> Vec<
 }
 
 impl<P> Mesh<P> {
-    /// Takes a datagram along to the shard it belongs to.
-    pub(crate) fn post_datagram(&mut self, to: ShardId, flow: Flow, bytes: &[u8]) -> Posted {
+    /// Takes a datagram along to the shard it belongs to; `waited` is the time of this call, and how
+    /// long it had lain in its socket; messages of streams wait with their sender.
+    pub(crate) fn post_datagram(
+        &mut self,
+        to: ShardId,
+        waited: Option<(Instant, Duration)>,
+        flow: Flow,
+        bytes: &[u8],
+    ) -> Posted {
         let Some(lane) = self.lane_for_datagram(to) else { return Posted::Shed };
+        lane.pending.oldest = lane.pending.oldest.or(waited);
         lane.pending.datagrams.send(flow, bytes);
         Posted::Taken
     }
@@ -309,7 +321,7 @@ mod tests {
     fn datagrams_and_messages_arrive_together_and_in_order() {
         let (mut one, mut two) = pair(8);
         for n in 0..5 {
-            assert_eq!(one.post_datagram(ShardId(1), flow(), &[n; 2]), Posted::Taken);
+            assert_eq!(one.post_datagram(ShardId(1), None, flow(), &[n; 2]), Posted::Taken);
             assert_eq!(one.post_peer(ShardId(1), u32::from(n)), Posted::Taken);
         }
         one.flush();
@@ -323,7 +335,7 @@ mod tests {
     fn a_full_lane_sheds_and_takes_again_when_a_parcel_comes_back() {
         let (mut one, mut two) = pair(2);
         let mut taken = 0;
-        while one.post_datagram(ShardId(1), flow(), b"x") == Posted::Taken {
+        while one.post_datagram(ShardId(1), None, flow(), b"x") == Posted::Taken {
             taken += 1;
         }
         // Two parcels on their way and one pending.
@@ -331,7 +343,7 @@ mod tests {
         one.flush();
         assert!(!one.is_flushed());
         assert!(open(&mut two).is_some());
-        assert_eq!(one.post_datagram(ShardId(1), flow(), b"x"), Posted::Taken);
+        assert_eq!(one.post_datagram(ShardId(1), None, flow(), b"x"), Posted::Taken);
     }
 
     #[test]
@@ -348,7 +360,7 @@ mod tests {
     fn a_receiver_that_is_behind_gets_larger_parcels() {
         let (mut one, mut two) = pair(8);
         for _ in 0..20 {
-            assert_eq!(one.post_datagram(ShardId(1), flow(), b"x"), Posted::Taken);
+            assert_eq!(one.post_datagram(ShardId(1), None, flow(), b"x"), Posted::Taken);
             one.flush();
         }
         let mut sizes = Vec::new();
@@ -363,7 +375,7 @@ mod tests {
     fn parcels_are_used_again() {
         let (mut one, mut two) = pair(8);
         for _ in 0..100 {
-            assert_eq!(one.post_datagram(ShardId(1), flow(), b"x"), Posted::Taken);
+            assert_eq!(one.post_datagram(ShardId(1), None, flow(), b"x"), Posted::Taken);
             one.flush();
             assert!(open(&mut two).is_some());
         }
@@ -373,7 +385,7 @@ mod tests {
     #[test]
     fn an_unknown_shard_and_oneself_are_refused() {
         let (mut one, _two) = pair(2);
-        assert_eq!(one.post_datagram(ShardId(7), flow(), b"x"), Posted::Shed);
-        assert_eq!(one.post_datagram(ShardId(0), flow(), b"x"), Posted::Shed);
+        assert_eq!(one.post_datagram(ShardId(7), None, flow(), b"x"), Posted::Shed);
+        assert_eq!(one.post_datagram(ShardId(0), None, flow(), b"x"), Posted::Shed);
     }
 }

@@ -433,6 +433,7 @@ mod tests {
                 Input::Row(())
                 | Input::Unsent(_)
                 | Input::Resolved(_, _)
+                | Input::Waited(_)
                 | Input::Broken { .. } => {}
                 Input::Drain => self.draining += 1,
             }

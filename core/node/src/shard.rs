@@ -338,15 +338,23 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
         }
         let Turn { shard, out, counters, .. } = self;
         let Shard { id, map, engine, udp, mesh, .. } = shard;
-        let received = udp.receive(*listener, |remote, bytes| {
+        let mut told = false;
+        let received = udp.receive(*listener, |waited, remote, bytes| {
             let flow = Flow::udp(*listener, remote);
             // Without a Call-ID every shard is as good as another: the engine counts and drops it.
             match scan_call_id(bytes).map(|call_id| map.home(call_id)) {
-                Some(home) if home != *id => match mesh.post_datagram(home, flow, bytes) {
-                    Posted::Taken => counters.handed_over += 1,
-                    Posted::Shed => counters.shed += 1,
-                },
-                Some(_) | None => engine.handle(now, Input::Datagram { flow, bytes }, out),
+                Some(home) if home != *id => {
+                    match mesh.post_datagram(home, Some((now, waited)), flow, bytes) {
+                        Posted::Taken => counters.handed_over += 1,
+                        Posted::Shed => counters.shed += 1,
+                    }
+                }
+                Some(_) | None => {
+                    if !std::mem::replace(&mut told, true) {
+                        engine.handle(now, Input::Waited(waited), out);
+                    }
+                    engine.handle(now, Input::Datagram { flow, bytes }, out);
+                }
             }
         });
         counters.received += count(received.datagrams);
@@ -372,7 +380,7 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
                 Arrival::Message(bytes) => {
                     match scan_call_id(bytes).map(|call_id| map.home(call_id)) {
                         Some(home) if home != *id => {
-                            let Posted::Taken = mesh.post_datagram(home, *flow, bytes) else {
+                            let Posted::Taken = mesh.post_datagram(home, None, *flow, bytes) else {
                                 return Taken::NoRoom;
                             };
                             counters.handed_over += 1;
@@ -403,6 +411,10 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
         let Some((from, mut parcel)) = shard.mesh.next_arrival() else { return Pace::Done };
         counters.taken_over += count(parcel.datagrams.len());
         counters.peers_received += count(parcel.peers.len());
+        if let Some((posted, waited)) = parcel.oldest {
+            let waited = waited + now.since(posted);
+            shard.engine.handle(now, Input::Waited(waited), out);
+        }
         for (flow, bytes) in parcel.datagrams.iter() {
             shard.engine.handle(now, Input::Datagram { flow: *flow, bytes }, out);
         }

@@ -15,7 +15,7 @@ pub mod message;
 pub mod metrics;
 pub mod module;
 mod proxy;
-pub use proxy::resolver;
+pub use proxy::{blocklist, resolver, rules};
 #[cfg(any(test, feature = "rig"))]
 pub mod rig;
 pub mod routing;

@@ -52,12 +52,20 @@ counters! {
     unmatched_responses_dropped,
     /// ACKs that match no transaction and were meant for this node.
     unmatched_acks_dropped,
+    /// CANCELs without their INVITE that were dropped (`unmatched_cancel = "drop"`).
+    unmatched_cancels_dropped,
     /// Requests refused at admission (RFC 3261 §16.3).
     admission_refused,
     /// Requests that came back unchanged (RFC 5393).
     loops_refused,
     /// New requests refused because a table was full.
     overload_refused,
+    /// Requests that would begin something, refused because messages waited too long.
+    queueing_refused,
+    /// Branches that left a destination out because it had failed shortly before.
+    destinations_avoided,
+    /// Copies sent to where nobody answers for them (`t_replicate`).
+    replicas_sent,
     /// New requests refused while draining.
     drain_refused,
     /// Requests sent over TCP because they are too long for UDP.

@@ -278,6 +278,21 @@ impl<'a> Section<'a> {
         default
     }
 
+    /// One of a few words, or its place in the list: Kamailio numbers its modes. Or `default`.
+    pub fn mode<T: Copy>(&mut self, key: &'static str, default: T, words: &[(&str, T)]) -> T {
+        let Some(Entry { value: Value::Integer(number), .. }) = self.entry(key) else {
+            return self.choice(key, default, words);
+        };
+        let place = usize::try_from(*number).ok();
+        if let Some((_, value)) = place.and_then(|place| words.get(place)) {
+            return *value;
+        }
+        let allowed: Vec<String> =
+            words.iter().zip(0..).map(|((word, _), n)| format!("{n} or \"{word}\"")).collect();
+        self.problem(key, format!("{number} is not known"), &allowed.join(", "));
+        default
+    }
+
     /// An integer within `allowed`, or `default`.
     pub fn integer(
         &mut self,

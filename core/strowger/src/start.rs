@@ -85,7 +85,7 @@ impl Read {
         R::Modules: ConfiguredModules,
     {
         let node = NodeSettings::read(root);
-        let mut engine = tm::read(&mut root.section("tm"));
+        let mut engine = tm::read(root);
         engine.udp_mtu = node.udp_mtu;
         let mut routing = root.section("routing");
         engine.aliases = read_domains(&mut routing);

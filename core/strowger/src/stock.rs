@@ -178,9 +178,9 @@ async fn call_user(request: &mut Request<'_, Stock>) -> Result<Answer, Reply> {
     let mut groups = found.groups().peekable();
     while let Some(group) = groups.next() {
         if groups.peek().is_none() {
-            return Ok(request.fork_to(group).into());
+            return Ok(request.fork_to(group).with_own_timers().into());
         }
-        match request.fork_to(group).await {
+        match request.fork_to(group).before_others().await {
             Outcome::Answered(_) => return Ok(Answer::Done),
             Outcome::Failed(failed) if failed.is_cancelled() => return Ok(failed.into()),
             Outcome::Failed(_) => {}

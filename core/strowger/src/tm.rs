@@ -1,10 +1,12 @@
-//! `[tm]`: the engine's settings under the names that Kamailio's `tm` module has for them.
+//! `[tm]`, `[rr]`, `[overload]`: the engine's settings under the names that Kamailio's modules have.
 //!
 //! For: reading them; times are milliseconds, as there, or say their unit.
 //! Not here: what they do (`core/sip/src/transaction/timer.rs`, `core/sip/src/engine/mod.rs`).
 
 use std::ops::RangeInclusive;
+use strowger_sip::blocklist::BlocklistRules;
 use strowger_sip::engine::Settings;
+use strowger_sip::rules::{OverloadRules, RecordRoute, Rules};
 use strowger_sip::settings::{Section, Unit, show_duration};
 use strowger_sip::time::{Duration, ms, secs};
 use strowger_sip::transaction::{TimerFault, TimerSettings};
@@ -12,8 +14,15 @@ use strowger_sip::transaction::{TimerFault, TimerSettings};
 /// Transactions of one shard at most; each lingers with about a kilobyte.
 const TRANSACTIONS_MAX: u64 = 1 << 24;
 
-/// Reads `[tm]`.
-pub(crate) fn read(section: &mut Section<'_>) -> Settings {
+/// Reads `[tm]`, `[rr]` and `[overload]`.
+pub(crate) fn read(root: &mut Section<'_>) -> Settings {
+    let mut settings = read_tm(&mut root.section("tm"));
+    settings.rules.record_route = RecordRoute::read(&mut root.section("rr"));
+    settings.overload = OverloadRules::read(&mut root.section("overload"));
+    settings
+}
+
+fn read_tm(section: &mut Section<'_>) -> Settings {
     let default = Settings::default();
     let timers = read_timers(section, default.timers.settings());
     let timers = timers.check().unwrap_or_else(|faults| {
@@ -35,6 +44,8 @@ pub(crate) fn read(section: &mut Section<'_>) -> Settings {
             .unwrap_or(default.max_inv_lifetime),
         max_noninv_lifetime: time(section, "max_noninv_lifetime", &lifetime)
             .unwrap_or(default.max_noninv_lifetime),
+        rules: Rules::read(section),
+        blocklist: BlocklistRules::read(section),
         ..default
     }
 }
@@ -105,7 +116,7 @@ mod tests {
     fn read_text(text: &str) -> (Settings, String) {
         let (configuration, problems) = config::parse("t.toml", text);
         assert!(problems.is_empty(), "{problems}");
-        let (settings, problems) = configuration.read(|root| read(&mut root.section("tm")));
+        let (settings, problems) = configuration.read(read);
         (settings, problems.to_string())
     }
 

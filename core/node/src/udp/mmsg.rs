@@ -47,7 +47,11 @@ impl Mmsg {
 }
 
 impl DatagramEngine for Mmsg {
-    fn receive(&mut self, from: ListenerId, each: impl FnMut(SocketAddr, &[u8])) -> Received {
+    fn receive(
+        &mut self,
+        from: ListenerId,
+        each: impl FnMut(Duration, SocketAddr, &[u8]),
+    ) -> Received {
         match self.sockets.iter().find(|(listener, _)| *listener == from) {
             Some((_, socket)) => self.inbox.receive(socket.as_fd(), each),
             None => Received::default(),
@@ -111,6 +115,8 @@ struct Inbox {
     stride: usize,
     datagram_bytes_max: usize,
     parts: Parts,
+    // For the time at which the first datagram of a batch arrived.
+    arrival: sys::Arrival,
 }
 
 impl Inbox {
@@ -119,13 +125,14 @@ impl Inbox {
         // of them would compete for the same places in the cache.
         let stride = (datagram_bytes_max.div_ceil(64) | 1) * 64;
         let bytes = vec![0; batch * stride].into_boxed_slice();
-        Inbox { bytes, stride, datagram_bytes_max, parts: Parts::new(batch) }
+        let (parts, arrival) = (Parts::new(batch), sys::Arrival::default());
+        Inbox { bytes, stride, datagram_bytes_max, parts, arrival }
     }
 
     fn receive(
         &mut self,
         socket: BorrowedFd<'_>,
-        mut each: impl FnMut(SocketAddr, &[u8]),
+        mut each: impl FnMut(Duration, SocketAddr, &[u8]),
     ) -> Received {
         let buffers = self.bytes.chunks_exact_mut(self.stride);
         for (piece, buffer) in self.parts.pieces.iter_mut().zip(buffers) {
@@ -136,9 +143,13 @@ impl Inbox {
             header.msg_hdr.msg_namelen = sys::STORAGE_LENGTH;
         }
         let headers = self.parts.point(self.parts.pieces.len());
+        if let Some(first) = headers.first_mut() {
+            self.arrival.point(&mut first.msg_hdr);
+        }
         // SAFETY: every header was just pointed at its own address and its own piece, and the piece
-        // at its own buffer, with their lengths. All of them are fields of `self`, which is
-        // borrowed exclusively; the kernel writes to them during the call only.
+        // at its own buffer, with their lengths; the first one at room for control messages, too.
+        // All of them are fields of `self`, which is borrowed exclusively; the kernel writes to
+        // them during the call only.
         let answer = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -157,6 +168,8 @@ impl Inbox {
                 Some(_) | None => Received { failed: 1, more: true, ..Received::default() },
             };
         };
+        let waited = self.parts.headers.first().map(|first| self.arrival.waited(&first.msg_hdr));
+        let waited = waited.unwrap_or_default();
         let Parts { headers, addresses, .. } = &self.parts;
         let mut received = Received { more: filled == headers.len(), ..Received::default() };
         let found = headers.iter().zip(addresses).take(filled);
@@ -166,7 +179,7 @@ impl Inbox {
             match (sys::read_address(address), bytes) {
                 (Some(remote), Some(bytes)) => {
                     received.datagrams += 1;
-                    each(remote, bytes);
+                    each(waited, remote, bytes);
                 }
                 (None, _) | (_, None) => received.truncated += 1,
             }
@@ -340,7 +353,7 @@ mod tests {
         let (mut list, mut sum) = (Vec::new(), Received::default());
         let started = Instant::now();
         while list.len() + sum.truncated < count && started.elapsed() < PATIENCE {
-            let got = engine.receive(LISTENER, |from, bytes| list.push((from, bytes.to_vec())));
+            let got = engine.receive(LISTENER, |_, from, bytes| list.push((from, bytes.to_vec())));
             sum.truncated += got.truncated;
             sum.datagrams += got.datagrams;
         }

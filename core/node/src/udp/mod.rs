@@ -83,8 +83,13 @@ pub(crate) enum Woken {
 
 /// The datagram sockets of one shard, one per listener.
 pub(crate) trait DatagramEngine {
-    /// Receives one batch from one socket without waiting, lending each datagram to `each`.
-    fn receive(&mut self, from: ListenerId, each: impl FnMut(SocketAddr, &[u8])) -> Received;
+    /// Receives one batch from one socket without waiting, lending each datagram to `each`, with how
+    /// long the first of the batch, and so the oldest, lay in the socket.
+    fn receive(
+        &mut self,
+        from: ListenerId,
+        each: impl FnMut(Duration, SocketAddr, &[u8]),
+    ) -> Received;
 
     /// Sends every datagram from where it lies, each through the socket of its listener; messages
     /// for other transports are left to others. `unsent` learns who wanted to know about a message

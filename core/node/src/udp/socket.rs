@@ -115,6 +115,7 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
         // `[::]:5060` and `0.0.0.0:5060` are two listeners, and an address has one spelling.
         socket.set_only_v6(true)?;
     }
+    sys::note_arrivals(socket.as_fd());
     Ok(socket)
 }
 

@@ -8,7 +8,7 @@ use std::mem::{size_of, size_of_val};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Length of a `sockaddr_storage` as the kernel counts it.
 pub(super) const STORAGE_LENGTH: libc::socklen_t =
@@ -92,6 +92,69 @@ pub(super) fn force_buffer(
         )
     };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has the kernel note when each datagram arrives. A socket that cannot has no queueing delay to
+/// show.
+pub(super) fn note_arrivals(socket: BorrowedFd<'_>) {
+    let on: libc::c_int = 1;
+    // SAFETY: the pointer and the length are those of a live integer; the kernel only reads it.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPNS,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+}
+
+/// Room for the control message with a datagram's time of arrival.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    // Aligned as a cmsghdr is; the message is a header and a timespec.
+    room: [u64; 8],
+}
+
+impl Default for Arrival {
+    fn default() -> Arrival {
+        Arrival { room: [0; 8] }
+    }
+}
+
+impl Arrival {
+    /// Points a header of a message that is to be received at the room.
+    pub(super) fn point(&mut self, header: &mut libc::msghdr) {
+        self.room = [0; 8];
+        header.msg_control = self.room.as_mut_ptr().cast();
+        header.msg_controllen = size_of_val(&self.room) as _;
+    }
+
+    /// How long the datagram of this header lay in its socket; nothing when the kernel did not say,
+    /// or the wall clock was set back meanwhile.
+    pub(super) fn waited(&self, header: &libc::msghdr) -> Duration {
+        if header.msg_control.cast_const() != self.room.as_ptr().cast() {
+            return Duration::ZERO;
+        }
+        // SAFETY: the header points at `room`, which is alive, aligned and as long as the kernel was
+        // told; the kernel has written whole control messages and how much of the room they take.
+        let found = unsafe { libc::CMSG_FIRSTHDR(header).as_ref() };
+        let Some(control) = found else { return Duration::ZERO };
+        let kind = (control.cmsg_level, control.cmsg_type);
+        let length = size_of::<libc::cmsghdr>() + size_of::<libc::timespec>();
+        if kind != (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) || (control.cmsg_len as usize) < length
+        {
+            return Duration::ZERO;
+        }
+        // SAFETY: the control message is of this kind and long enough, so a timespec follows it;
+        // where it lies need not be aligned.
+        let arrived = unsafe { libc::CMSG_DATA(control).cast::<libc::timespec>().read_unaligned() };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seconds = u64::try_from(arrived.tv_sec).unwrap_or(u64::MAX);
+        let nanos = u32::try_from(arrived.tv_nsec).unwrap_or(0);
+        now.saturating_sub(Duration::new(seconds, nanos.min(999_999_999)))
+    }
 }
 
 /// Numbers of SO_MEMINFO, and which of them counts drops (linux/sock_diag.h).

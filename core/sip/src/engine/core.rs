@@ -13,13 +13,15 @@ use super::{Settings, Wake};
 use crate::actions::{Actions, Origin};
 use crate::buffer::{Kept, Pool};
 use crate::entropy::Entropy;
-use crate::message::{Edits, Head, MethodKind};
+use crate::message::{Edits, Head, MethodKind, StatusCode};
 use crate::metrics::Metrics;
 use crate::module::Event;
 use crate::module::host::NotSent;
 use crate::module::list::Types;
+use crate::proxy::blocklist::Blocklist;
 use crate::proxy::branch::{Branch, Digest};
 use crate::proxy::identity::Identity;
+use crate::proxy::overload::Overload;
 use crate::proxy::resolver::Resolver;
 use crate::proxy::switch::Refusals;
 use crate::routing::Reply;
@@ -76,6 +78,8 @@ pub struct Core<S: Types> {
     /// Names of next hops; a branch waits as (context, index).
     pub(crate) resolver: Resolver<(ContextId, u8)>,
     pub(crate) refusals: Refusals,
+    pub(crate) blocklist: Blocklist,
+    pub(crate) overload: Overload,
     pub(crate) wheel: Wheel<TimerKey<S::Timer>>,
     /// How many of the wheel's timers are modules'.
     pub(crate) module_timers: usize,
@@ -119,6 +123,7 @@ impl<S: Types> Core<S> {
         let secrets = Secrets { node: map.secret(), shard: entropy.keys() };
         let resolver = Resolver::new(entropy.keys());
         let refusals = Refusals::new(entropy.keys());
+        let blocklist = Blocklist::new(entropy.keys());
         let identity = Rc::new(Identity::new(&listeners, &settings.aliases));
         let (reserved, most) = (settings.transactions_reserved, settings.transactions_max);
         Core {
@@ -137,6 +142,8 @@ impl<S: Types> Core<S> {
             incomings: IncomingPool::default(),
             resolver,
             refusals,
+            blocklist,
+            overload: Overload::default(),
             wheel: Wheel::with_capacity(2 * reserved),
             module_timers: 0,
             servers: Slab::new(reserved, most),
@@ -260,8 +267,18 @@ impl<S: Types> Core<S> {
         let cancelling = Cancelling::No;
         let ringing = timers.timer_c();
         let (timer, timer_c) = (None, None);
-        let slot =
-            ClientSlot { cookie, method, machine, timer, timer_c, ringing, cancelling, owner };
+        let heard = StatusCode::TRYING;
+        let slot = ClientSlot {
+            cookie,
+            method,
+            machine,
+            timer,
+            timer_c,
+            ringing,
+            heard,
+            cancelling,
+            owner,
+        };
         let id = clients.insert(slot).map_err(|_| NotStarted::Full)?;
         debug_assert_eq!(id, client, "the next id is the one that is given out");
         self.metrics.requests_sent += 1;
@@ -319,6 +336,7 @@ impl<S: Types> Core<S> {
             task: None,
             plan,
             branches: smallvec::SmallVec::new(),
+            round: 0,
             watch: Watch::Nobody,
             cancelled: false,
             final_sent: false,

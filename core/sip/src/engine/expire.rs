@@ -4,7 +4,7 @@
 //! Not here: the wheel (`wheel.rs`), what a timer means to a machine (`transaction/`).
 
 use super::Wake;
-use super::core::State;
+use super::core::{Core, State};
 use super::slots::{
     BranchState, Cancelling, ClientId, ClientMachine, ContextId, Owner, ServerId, ServerMachine,
     TimerKey,
@@ -12,11 +12,12 @@ use super::slots::{
 use crate::actions::Origin;
 use crate::message::{Method, StatusCode};
 use crate::module::Heard;
-use crate::module::list::ModuleList;
+use crate::module::list::{ModuleList, Types};
 use crate::proxy::cancel::Why;
 use crate::proxy::response;
 use crate::routing::Reply;
-use crate::transaction::{Failure, Fate, Step};
+use crate::transaction::{Failure, Fate, Report, Step};
+use crate::transport::Flow;
 use std::rc::Rc;
 
 /// Fires every timer that is due.
@@ -73,6 +74,7 @@ fn client<L: ModuleList>(state: &mut State<L>, id: ClientId) {
         return timer_c(state, id);
     }
     let before = core.out.sends.len();
+    let unanswered = unanswered(&slot.machine);
     let mut step = Step {
         now: core.now,
         timers: &core.settings.timers,
@@ -86,7 +88,21 @@ fn client<L: ModuleList>(state: &mut State<L>, id: ClientId) {
     let resent = (core.out.sends.len() - before) as u64;
     core.metrics.retransmissions_sent += resent;
     core.metrics.requests_sent += resent;
-    let owner = slot.owner;
+    end_step(state, (id, unanswered), &report);
+}
+
+/// What follows from a step of a client transaction; `unanswered` is where its request went if
+/// nothing had come back before.
+fn end_step<L: ModuleList>(
+    state: &mut State<L>,
+    (id, unanswered): (ClientId, Option<Flow>),
+    report: &Report,
+) {
+    let core = &mut state.core;
+    if let (Some(_), Some(flow)) = (report.failure, unanswered) {
+        avoid(core, id, &flow);
+    }
+    let Some(owner) = core.clients.get(id).map(|slot| slot.owner) else { return };
     match report.fate {
         Fate::Alive => core.rearm_client(id),
         Fate::Terminated => core.free_client(id),
@@ -96,12 +112,30 @@ fn client<L: ModuleList>(state: &mut State<L>, id: ClientId) {
     }
 }
 
+/// Leaves out for a while a destination that never answered a request (`use_dst_blocklist`).
+fn avoid<S: Types>(core: &mut Core<S>, id: ClientId, flow: &Flow) {
+    let (Some(rules), Some(slot)) = (&core.settings.blocklist, core.clients.get(id)) else {
+        return;
+    };
+    if rules.adds(slot.method) {
+        core.blocklist.add(flow, core.now + rules.expire, rules.entries_max);
+    }
+}
+
+fn unanswered(machine: &ClientMachine) -> Option<Flow> {
+    match machine {
+        ClientMachine::Invite(machine) => machine.unanswered(),
+        ClientMachine::NonInvite(machine) => machine.unanswered(),
+    }
+}
+
 /// A message could not be sent (§17.1.4).
 pub(super) fn unsent<L: ModuleList>(state: &mut State<L>, origin: Origin) {
     let Origin::Client(id) = origin else { return };
     let id = ClientId::from_u64(id);
     let core = &mut state.core;
     let Some(slot) = core.clients.get_mut(id) else { return };
+    let unanswered = unanswered(&slot.machine);
     let mut step = Step {
         now: core.now,
         timers: &core.settings.timers,
@@ -112,14 +146,7 @@ pub(super) fn unsent<L: ModuleList>(state: &mut State<L>, origin: Origin) {
         ClientMachine::Invite(machine) => machine.on_transport_failure(&mut step),
         ClientMachine::NonInvite(machine) => machine.on_transport_failure(&mut step),
     };
-    let owner = slot.owner;
-    match report.fate {
-        Fate::Alive => core.rearm_client(id),
-        Fate::Terminated => core.free_client(id),
-    }
-    if let Some(failure) = report.failure {
-        failed(state, owner, failure);
-    }
+    end_step(state, (id, unanswered), &report);
 }
 
 /// A client transaction ended without a final response.
@@ -130,12 +157,12 @@ fn failed<L: ModuleList>(
 ) {
     let (heard, status) = match failure {
         Failure::Timeout => (Heard::Timeout, StatusCode::REQUEST_TIMEOUT),
-        Failure::Transport => (Heard::Transport, StatusCode::SERVICE_UNAVAILABLE),
+        Failure::Transport => (Heard::Transport, state.core.settings.rules.error_map.not_sent()),
     };
     match owner {
         Owner::Cancel => {}
         Owner::Module(token) => state.modules.answered(&mut state.core, token, heard),
-        Owner::Branch { context, index, .. } => {
+        Owner::Branch { context, index, .. } | Owner::Replica { context, index } => {
             state.core.metrics.branches_timed_out += 1;
             response::branch_failed(state, (context, index), failure, status);
         }
@@ -227,8 +254,16 @@ impl<L: ModuleList> State<L> {
         let invite = context.request.message().method() == Some(Method::Invite);
         let timer_f = self.core.settings.timers.settings().t1 * 64;
         let late = self.core.now >= context.opened + timer_f;
-        if invite || !late || status != StatusCode::REQUEST_TIMEOUT {
+        if status != StatusCode::REQUEST_TIMEOUT {
             return self.answer(id, &Reply::new(status.code()));
+        }
+        if invite || !late {
+            let rules = &self.core.settings.rules;
+            let mut reply = Reply::new(rules.reply_408_code.code());
+            if let Some(reason) = &rules.reply_408_reason {
+                reply = reply.reason(reason);
+            }
+            return self.answer(id, &reply);
         }
         self.abandon(id);
     }

@@ -6,6 +6,7 @@
 
 use crate::message::{Message, Method, Via};
 use crate::proxy::branch::MAGIC;
+use crate::proxy::rules::Rules;
 use crate::transaction::TransactionKey;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
@@ -16,7 +17,7 @@ pub(crate) fn of(
     message: Message<'_>,
     via: &Via<'_>,
     method: Method<'_>,
-    secret: (u64, u64),
+    (secret, rules): ((u64, u64), &Rules),
 ) -> TransactionKey {
     let mut hasher = SipHasher13::new_with_keys(secret.0, secret.1);
     add(&mut hasher, method.as_bytes());
@@ -24,8 +25,11 @@ pub(crate) fn of(
         Some(branch) if branch.len() > MAGIC.len() && has_magic(branch) => {
             add(&mut hasher, branch);
             add_lower_case(&mut hasher, via.sent_by);
+            if rules.callid_matching {
+                add(&mut hasher, message.call_id().unwrap_or(&[]));
+            }
         }
-        Some(_) | None => add_rfc2543(&mut hasher, message, via),
+        Some(_) | None => add_rfc2543(&mut hasher, message, via, rules),
     }
     TransactionKey(hasher.finish128().as_u128())
 }
@@ -37,12 +41,16 @@ fn has_magic(branch: &[u8]) -> bool {
 
 /// Request-URI, Call-ID, CSeq number, From tag and top Via. The To tag is left out: the INVITE had
 /// none when it came, its ACK has.
-fn add_rfc2543(hasher: &mut SipHasher13, message: Message<'_>, via: &Via<'_>) {
-    add(hasher, message.request_uri().unwrap_or(&[]));
+fn add_rfc2543(hasher: &mut SipHasher13, message: Message<'_>, via: &Via<'_>, rules: &Rules) {
+    if rules.ruri_matching {
+        add(hasher, message.request_uri().unwrap_or(&[]));
+    }
     add(hasher, message.call_id().unwrap_or(&[]));
     add(hasher, message.from_tag().unwrap_or(&[]));
     hasher.write_u32(message.cseq().map_or(0, |cseq| cseq.number));
-    add(hasher, via.raw);
+    if rules.via1_matching {
+        add(hasher, via.raw);
+    }
 }
 
 fn add(hasher: &mut SipHasher13, text: &[u8]) {

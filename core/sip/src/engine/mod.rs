@@ -20,7 +20,9 @@ use crate::message::ParseError;
 use crate::metrics::Metrics;
 use crate::module::list::{Hooks, ModuleList, Types};
 use crate::module::{Command, Event, Fault, Modules};
+use crate::proxy::blocklist::BlocklistRules;
 use crate::proxy::cancel::Why;
+use crate::proxy::rules::{OverloadRules, Rules};
 use crate::proxy::{attempt, forward, response};
 use crate::resolver::{Question, Resolution};
 use crate::routing::desk::Desk;
@@ -75,6 +77,8 @@ pub enum Input<'a, P, W> {
     Resolved(Question, Resolution),
     /// A row from storage.
     Row(W),
+    /// How long what comes next has waited since it arrived: once for each batch of messages.
+    Waited(Duration),
     /// Refuse new calls from here on; what runs may finish.
     Drain,
 }
@@ -98,8 +102,12 @@ pub struct Settings {
     pub max_inv_lifetime: Duration,
     /// The same for other requests (`max_noninv_lifetime`).
     pub max_noninv_lifetime: Duration,
-    /// Whether a 503 from downstream goes upstream as 500 (`remap_503_500`, RFC 3261 §16.7 step 6).
-    pub remap_503_500: bool,
+    /// What may be decided one way or the other.
+    pub rules: Rules,
+    /// When and what to refuse while messages wait too long.
+    pub overload: OverloadRules,
+    /// How destinations that fail are left out; `None` for not at all (`use_dst_blocklist`).
+    pub blocklist: Option<BlocklistRules>,
     /// Unix time at [`Instant::START`], for what is stored or told to others as a date.
     pub unix_start: Duration,
     /// The longest request that goes over UDP while TCP can be tried (`udp_mtu`, §18.1.1).
@@ -120,7 +128,9 @@ impl Default for Settings {
             transactions_max: 1 << 20,
             max_inv_lifetime: secs(180),
             max_noninv_lifetime: secs(32),
-            remap_503_500: true,
+            rules: Rules::default(),
+            overload: OverloadRules::default(),
+            blocklist: None,
             unix_start: Duration::ZERO,
             udp_mtu: Some(UDP_MTU),
             drain_retry_after_seconds: 10,
@@ -222,6 +232,10 @@ impl<R: Routing> Engine<R> {
                 attempt::resolved(state, question, resolution);
             }
             Input::Row(row) => state.modules.row(&mut state.core, row),
+            Input::Waited(delay) => {
+                let Core { overload, settings, now, .. } = &mut state.core;
+                overload.note(*now, delay, &settings.overload);
+            }
             Input::Drain => state.core.draining = true,
         });
     }
@@ -277,6 +291,8 @@ impl<R: Routing> Engine<R> {
     /// Shows every count of the shard, its modules' too.
     pub fn each_metric(&self, each: &mut dyn FnMut(&'static str, u64)) {
         self.metrics().each(&mut *each);
+        let delay = self.desk.with(|state| state.core.overload.delay());
+        each("queueing_delay_micros", u64::try_from(delay.as_micros()).unwrap_or(u64::MAX));
         self.desk.with(|state| state.modules.metrics(each));
     }
 

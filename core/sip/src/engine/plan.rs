@@ -5,6 +5,7 @@
 //! Not here: carrying it out (`proxy/forward.rs`).
 
 use crate::message::Edits;
+use crate::proxy::rules::EarlierReplies;
 use crate::transaction::Timers;
 use crate::transport::Flow;
 use smallvec::SmallVec;
@@ -53,6 +54,11 @@ pub(crate) struct Plan {
     pub(crate) targets: SmallVec<[Target; 4]>,
     /// Timers of the next relay, where they differ from the node's.
     pub(crate) timers: Option<Timers>,
+    /// Responses of earlier rounds that take part in the next choice, where that differs from the
+    /// node's rule.
+    pub(crate) earlier: Option<EarlierReplies>,
+    /// A 6xx does not end the other branches (`t_set_disable_6xx`).
+    pub(crate) disable_6xx: bool,
     /// URIs that redirections have named so far.
     pub(crate) redirected: Vec<Span>,
     /// Variables of the routing: name, value.
@@ -95,6 +101,8 @@ impl Plan {
             record_route_params,
             targets,
             timers,
+            earlier,
+            disable_6xx,
             redirected,
             variables,
             edits,
@@ -107,6 +115,8 @@ impl Plan {
         record_route_params.clear();
         targets.clear();
         *timers = None;
+        *earlier = None;
+        *disable_6xx = false;
         redirected.clear();
         variables.clear();
         edits.clear();

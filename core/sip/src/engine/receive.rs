@@ -4,7 +4,7 @@
 //! Not here: what the routing decides (`mod.rs`), responses (`proxy/response.rs`).
 //! Invariants: a request that can be answered is answered; nothing here keeps what it refused.
 
-use super::core::State;
+use super::core::{Core, State};
 use super::incoming::Incoming;
 use super::slots::{ServerId, ServerMachine, ServerSlot, TimerKey};
 use super::{Wake, key};
@@ -12,6 +12,7 @@ use crate::message::{HeaderName, Message, Method, MethodKind, ParseCause, ParseE
 use crate::module::list::ModuleList;
 use crate::module::{Arrived, Verdict};
 use crate::proxy::admission::{self, Admitted, Rejection};
+use crate::proxy::rules::UnmatchedCancel;
 use crate::proxy::{reply, response};
 use crate::routing::Reply;
 use crate::transaction::{Acknowledged, ServerInvite, ServerNonInvite, Step, TransactionKey};
@@ -99,11 +100,11 @@ fn matched<L: ModuleList>(state: &mut State<L>, incoming: &Rc<Incoming>) {
         state.core.metrics.malformed_dropped += 1;
         return;
     };
-    let secret = state.core.secrets.shard;
-    let own = key::of(message, &via, method, secret);
+    let by = (state.core.secrets.shard, &state.core.settings.rules);
+    let own = key::of(message, &via, method, by);
     match method {
         Method::Ack => {
-            let key = key::of(message, &via, Method::Invite, secret);
+            let key = key::of(message, &via, Method::Invite, by);
             let server = state.core.server_index.get(key).or_else(|| own_success(state, message));
             match server {
                 Some(server) => acknowledged(state, server, incoming),
@@ -111,9 +112,11 @@ fn matched<L: ModuleList>(state: &mut State<L>, incoming: &Rc<Incoming>) {
             }
         }
         Method::Cancel if state.core.server_index.get(own).is_none() => {
-            let key = key::of(message, &via, Method::Invite, secret);
-            let invite = state.core.server_index.get(key);
-            cancelled(state, incoming, own, invite);
+            let key = key::of(message, &via, Method::Invite, by);
+            match state.core.server_index.get(key) {
+                Some(invite) => cancelled(state, incoming, own, invite),
+                None => unmatched_cancel(state, incoming, own),
+            }
         }
         Method::Invite
         | Method::Cancel
@@ -191,16 +194,12 @@ fn cancelled<L: ModuleList>(
     state: &mut State<L>,
     incoming: &Rc<Incoming>,
     own: TransactionKey,
-    invite: Option<ServerId>,
+    invite: ServerId,
 ) {
     if let Err(rejection) = check(state, incoming) {
         refuse(state, incoming, &rejection);
         return;
     }
-    let Some(invite) = invite else {
-        state.reply_stateless(incoming, &Reply::new(481));
-        return;
-    };
     let Some(server) = open_server(state, incoming, own, MethodKind::Cancel) else {
         state.reply_stateless(incoming, &Reply::unavailable(RETRY_AFTER_SECONDS));
         return;
@@ -223,6 +222,30 @@ fn cancelled<L: ModuleList>(
     }
 }
 
+/// A CANCEL whose INVITE is not known here (§9.2), as `unmatched_cancel` says.
+fn unmatched_cancel<L: ModuleList>(
+    state: &mut State<L>,
+    incoming: &Rc<Incoming>,
+    own: TransactionKey,
+) {
+    let admitted = match check(state, incoming) {
+        Ok(admitted) => admitted,
+        Err(rejection) => return refuse(state, incoming, &rejection),
+    };
+    match state.core.settings.rules.unmatched_cancel {
+        UnmatchedCancel::Refuse => state.reply_stateless(incoming, &Reply::new(481)),
+        UnmatchedCancel::Drop => state.core.metrics.unmatched_cancels_dropped += 1,
+        UnmatchedCancel::Stateless => open(state, incoming, None, &admitted),
+        UnmatchedCancel::Stateful => match open_server(state, incoming, own, MethodKind::Cancel) {
+            Some(server) => open(state, incoming, Some(server), &admitted),
+            None => {
+                state.core.metrics.overload_refused += 1;
+                state.reply_stateless(incoming, &Reply::unavailable(RETRY_AFTER_SECONDS));
+            }
+        },
+    }
+}
+
 fn check<L: ModuleList>(state: &State<L>, incoming: &Incoming) -> Result<Admitted, Rejection> {
     admission::admit(&incoming.message(), &state.core.identity, state.core.digest())
 }
@@ -241,6 +264,13 @@ fn admitted<L: ModuleList>(
     if state.core.draining && starts_a_call {
         state.core.metrics.drain_refused += 1;
         let retry_after = state.core.settings.drain_retry_after_seconds;
+        return state.reply_stateless(incoming, &Reply::unavailable(retry_after));
+    }
+    let Core { overload, settings, metrics, .. } = &mut state.core;
+    let begins = overload.is_shedding() && settings.overload.concerns(method);
+    if begins && incoming.message().to_tag().is_none() {
+        metrics.queueing_refused += 1;
+        let retry_after = settings.overload.retry_after_seconds;
         return state.reply_stateless(incoming, &Reply::unavailable(retry_after));
     }
     let Some(server) = open_server(state, incoming, key, method) else {
@@ -333,7 +363,8 @@ fn open<L: ModuleList>(
     }
     let arrived = Arrived { incoming, context, transaction: server };
     let verdict = state.modules.request(&mut state.core, &arrived);
-    if let (Some(server), true, Verdict::Continue | Verdict::Taken) = (server, invite, &verdict) {
+    let at_once = invite && state.core.settings.rules.auto_inv_100;
+    if let (Some(server), true, Verdict::Continue | Verdict::Taken) = (server, at_once, &verdict) {
         // §17.2.1 lets us wait 200 ms for the routing; a caller that hears at once never resends.
         state.trying(server, incoming);
     }

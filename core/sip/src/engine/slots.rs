@@ -89,6 +89,8 @@ pub(crate) enum Owner<T> {
     Branch { server: ServerId, context: ContextId, index: u8 },
     /// A CANCEL that this node sent for a branch; its answer is absorbed.
     Cancel,
+    /// A copy for which nobody answers (`t_replicate`); only its failover matters.
+    Replica { context: ContextId, index: u8 },
     /// A module's own request.
     Module(T),
 }
@@ -115,6 +117,8 @@ pub(crate) struct ClientSlot<T> {
     pub(crate) timer_c: Option<Instant>,
     /// How long timer C lasts for this branch.
     pub(crate) ringing: Duration,
+    /// The highest provisional status so far.
+    pub(crate) heard: StatusCode,
     pub(crate) cancelling: Cancelling,
     pub(crate) owner: Owner<T>,
 }
@@ -130,6 +134,8 @@ pub(crate) struct BranchSlot {
     pub(crate) instead_of: Option<Flow>,
     /// What it may be forked into further on.
     pub(crate) breadth: Breadth,
+    /// Its responses do not count (`t_replicate`).
+    pub(crate) replica: bool,
 }
 
 /// What is known of one branch.
@@ -175,6 +181,8 @@ pub(crate) struct Context {
     pub(crate) task: Option<usize>,
     pub(crate) plan: Plan,
     pub(crate) branches: SmallVec<[BranchSlot; 2]>,
+    /// How many of them are of rounds before the last one.
+    pub(crate) round: u8,
     pub(crate) watch: Watch,
     pub(crate) cancelled: bool,
     pub(crate) final_sent: bool,
@@ -195,7 +203,7 @@ impl Context {
     /// Whether no branch can still answer.
     pub(crate) fn is_settled(&self) -> bool {
         self.branches.iter().all(|branch| match branch.state {
-            BranchState::Resolving | BranchState::Pending(_) => false,
+            BranchState::Resolving | BranchState::Pending(_) => branch.replica,
             BranchState::Answered(..) | BranchState::Failed(_) | BranchState::Superseded => true,
         })
     }

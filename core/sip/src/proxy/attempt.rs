@@ -10,14 +10,17 @@ use super::resolver::{Known, Question, Resolution, order};
 use super::response;
 use super::switch;
 use super::target::{self, Unreachable};
-use crate::engine::core::State;
+use crate::engine::core::{Core, State};
 use crate::engine::slots::{BranchState, ClientId, ContextId};
-use crate::message::{StatusCode, Uri};
+use crate::message::{MethodKind, StatusCode, Uri};
 use crate::module::list::ModuleList;
 use crate::transaction::Failure;
 use crate::transport::{Flow, Transport};
 use smallvec::SmallVec;
 use std::rc::Rc;
+
+/// The status of a branch all of whose destinations are left out (`proxy/blocklist.rs`).
+const AVOIDED: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
 /// Where a target can be reached.
 enum Found {
@@ -69,14 +72,24 @@ pub(super) fn again<L: ModuleList>(
         state.core.refusals.note(udp.remote, now);
         let sent = forward::send(state, (id, index), udp, usize::MAX);
         sent_as(state, id, index, sent);
-        return true;
+        return is_under_way(state, id, index);
     }
     if branch.alternatives.is_empty() {
         return false;
     }
     state.core.metrics.failovers += 1;
     next(state, id, index);
-    true
+    is_under_way(state, id, index)
+}
+
+/// Whether a branch may still be answered: what could not even be sent has no answer to wait for.
+fn is_under_way<L: ModuleList>(state: &State<L>, id: ContextId, index: u8) -> bool {
+    let context = state.core.contexts.get(id);
+    let branch = context.and_then(|context| context.branches.get(usize::from(index)));
+    branch.is_some_and(|branch| match branch.state {
+        BranchState::Pending(_) | BranchState::Resolving => true,
+        BranchState::Answered(..) | BranchState::Failed(_) | BranchState::Superseded => false,
+    })
 }
 
 /// Takes a resolver's answer, and starts the branches that waited for it.
@@ -104,9 +117,21 @@ pub(crate) fn resolved<L: ModuleList>(
 }
 
 fn next<L: ModuleList>(state: &mut State<L>, id: ContextId, index: u8) {
-    let Some(context) = state.core.contexts.get_mut(id) else { return };
+    let Core { contexts, blocklist, settings, metrics, now, .. } = &mut state.core;
+    let Some(context) = contexts.get_mut(id) else { return };
     let Some(branch) = context.branches.get_mut(usize::from(index)) else { return };
-    let Some(flow) = branch.alternatives.pop() else { return };
+    let method = context.request.message().method().map_or(MethodKind::Other, |m| m.kind());
+    let looks = settings.blocklist.as_ref().is_some_and(|rules| rules.looks(method));
+    let flow = loop {
+        let Some(flow) = branch.alternatives.pop() else {
+            branch.state = BranchState::Failed(settings.rules.error_map.pick(AVOIDED, 520));
+            return;
+        };
+        if !(looks && blocklist.holds(&flow, *now)) {
+            break flow;
+        }
+        metrics.destinations_avoided += 1;
+    };
     let datagram = flow.transport == Transport::Udp;
     let bytes_max = state.core.settings.udp_mtu.filter(|_| datagram).unwrap_or(usize::MAX);
     let sent = match forward::send(state, (id, index), flow, bytes_max) {
@@ -173,6 +198,7 @@ fn find<L: ModuleList>(
     index: u8,
 ) -> Result<Found, StatusCode> {
     let core = &mut state.core;
+    let map = core.settings.rules.error_map;
     let Some(context) = core.contexts.get(id) else {
         return Err(StatusCode::SERVER_INTERNAL_ERROR);
     };
@@ -188,14 +214,14 @@ fn find<L: ModuleList>(
     match target::flow_to(hop.destination, &core.identity, received) {
         Ok(flow) => return Ok(Found::Flows(SmallVec::from_slice(&[flow]))),
         Err(Unreachable::Unresolved) => {}
-        Err(unreachable) => return Err(unreachable.status()),
+        Err(unreachable) => return Err(unreachable.status(map)),
     }
     let uri = Uri::parse(hop.destination).map_err(|error| error.status())?;
     let question = Question::of(&uri);
     let places = match core.resolver.look(&question, core.now) {
         Known::Places(places) => places,
-        Known::Nothing => return Err(Unreachable::Unresolved.status()),
-        Known::Failed => return Err(Unreachable::Unanswered.status()),
+        Known::Nothing => return Err(Unreachable::Unresolved.status(map)),
+        Known::Failed => return Err(Unreachable::Unanswered.status(map)),
         Known::Unasked => return Ok(Found::Unasked(question)),
     };
     let identity = Rc::clone(&core.identity);
@@ -208,5 +234,9 @@ fn find<L: ModuleList>(
         })
         .collect();
     flows.reverse();
-    if flows.is_empty() { Err(Unreachable::NoListener.status()) } else { Ok(Found::Flows(flows)) }
+    if flows.is_empty() {
+        Err(Unreachable::NoListener.status(map))
+    } else {
+        Ok(Found::Flows(flows))
+    }
 }

@@ -5,13 +5,17 @@
 //! Invariants: no CANCEL goes out before a provisional response (§9.1); a branch that was cancelled
 //! and never answers ends after 64*T1.
 
+use super::response;
+use super::rules::CancelUnanswered;
 use crate::engine::core::{Core, State};
 use crate::engine::incoming::Incoming;
-use crate::engine::slots::{BranchState, Cancelling, ClientId, ClientMachine, ContextId, Owner};
+use crate::engine::slots::{
+    BranchSlot, BranchState, Cancelling, ClientId, ClientMachine, ContextId, Owner,
+};
 use crate::message::{HeaderName, MethodKind, StatusCode, write_cancel};
 use crate::module::list::ModuleList;
 use crate::routing::Reply;
-use crate::transaction::ClientPhase;
+use crate::transaction::{ClientPhase, Step};
 use smallvec::SmallVec;
 
 /// Why a branch is cancelled; it is told downstream (RFC 3326).
@@ -24,10 +28,12 @@ pub(crate) enum Why<'w> {
 }
 
 impl Why<'_> {
-    /// The value of a Reason header; empty when there is none to give.
-    fn reason(self) -> Vec<u8> {
+    /// The value of a Reason header, with `own` for our own decisions too; empty when there is none
+    /// to give.
+    fn reason(self, own: bool) -> Vec<u8> {
         match self {
             Why::Caller(reasons) => reasons.join(b", ".as_slice()),
+            Why::Status(_) if !own => Vec::new(),
             Why::Status(status) => {
                 // RFC 3326 §2 has this text for a call that somebody else answered.
                 let text =
@@ -46,13 +52,22 @@ impl<L: ModuleList> State<L> {
             return;
         }
         context.cancelled = true;
-        if context.branches.iter().all(|branch| !matches!(branch.state, BranchState::Pending(_))) {
+        // A routing that pauses has nothing to wait for any more.
+        if let Some(pause) = context.pause.take() {
+            self.core.wheel.cancel(pause);
+            self.core.wake(id);
+        }
+        let Some(context) = self.core.contexts.get(id) else { return };
+        if !context.branches.iter().any(is_pending) {
             self.answer(id, &Reply::new(StatusCode::REQUEST_TERMINATED.code()));
             return;
         }
         let message = cancel.message();
-        let reasons: SmallVec<[&[u8]; 2]> =
+        let mut reasons: SmallVec<[&[u8]; 2]> =
             message.headers(HeaderName::Reason).map(|field| field.value).collect();
+        if !self.core.settings.rules.e2e_cancel_reason {
+            reasons.clear();
+        }
         self.cancel_pending(id, Why::Caller(&reasons));
     }
 
@@ -62,6 +77,7 @@ impl<L: ModuleList> State<L> {
         let pending: SmallVec<[ClientId; 4]> = context
             .branches
             .iter()
+            .filter(|branch| !branch.replica)
             .filter_map(|branch| match branch.state {
                 BranchState::Pending(client) => Some(client),
                 BranchState::Resolving
@@ -79,19 +95,48 @@ impl<L: ModuleList> State<L> {
     pub(crate) fn cancel_client(&mut self, id: ClientId, why: Why<'_>) {
         let Some(slot) = self.core.clients.get_mut(id) else { return };
         let ClientMachine::Invite(machine) = &slot.machine else { return };
+        let rules = &self.core.settings.rules;
         let may_go = match machine.phase() {
-            ClientPhase::Calling => false,
+            ClientPhase::Calling => match rules.cancel_b_method {
+                CancelUnanswered::EndNow => return self.end_unanswered(id),
+                CancelUnanswered::Wait => false,
+                CancelUnanswered::SendNow => true,
+            },
             ClientPhase::Proceeding | ClientPhase::Abandoned => true,
             ClientPhase::Accepted | ClientPhase::Completed | ClientPhase::Terminated => return,
         };
+        let reason = || why.reason(rules.local_cancel_reason);
         match &slot.cancelling {
             Cancelling::Sent(_) => {}
             Cancelling::No | Cancelling::Wanted(_) if may_go => {
-                self.core.send_cancel(id, &why.reason());
+                let reason = reason();
+                self.core.send_cancel(id, &reason);
             }
-            Cancelling::No => slot.cancelling = Cancelling::Wanted(why.reason().into()),
+            Cancelling::No => {
+                let reason = reason();
+                slot.cancelling = Cancelling::Wanted(reason.into());
+            }
             // The first reason stays.
             Cancelling::Wanted(_) => {}
+        }
+    }
+
+    /// `cancel_b_method = 0`: a branch that has not answered ends with 487 at once. Its transaction
+    /// stays, so that a late answer is not taken for somebody else's.
+    fn end_unanswered(&mut self, id: ClientId) {
+        let core = &mut self.core;
+        let Some(slot) = core.clients.get_mut(id) else { return };
+        let ClientMachine::Invite(machine) = &mut slot.machine else { return };
+        machine.abandon(&mut Step {
+            now: core.now,
+            timers: &core.settings.timers,
+            out: &mut core.out.sends,
+            pool: &mut core.pool,
+        });
+        let owner = slot.owner;
+        core.rearm_client(id);
+        if let Owner::Branch { context, index, .. } = owner {
+            response::branch_ended(self, (context, index), StatusCode::REQUEST_TERMINATED);
         }
     }
 
@@ -103,6 +148,11 @@ impl<L: ModuleList> State<L> {
             self.core.send_cancel(id, &reason);
         }
     }
+}
+
+/// Whether a branch that counts is still to be answered.
+fn is_pending(branch: &BranchSlot) -> bool {
+    !branch.replica && matches!(branch.state, BranchState::Pending(_))
 }
 
 impl<S: crate::module::list::Types> Core<S> {

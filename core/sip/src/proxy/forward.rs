@@ -18,11 +18,12 @@ use crate::engine::slots::{
 use crate::limits::BRANCHES_MAX;
 use crate::message::{
     Edits, Message, MethodKind, NameAddr, ParseError, RequestChanges, RouteChanges, StatusCode,
-    write_forwarded_request,
+    Uri, write_forwarded_request,
 };
 use crate::module::list::{ModuleList, Types};
 use crate::module::{Arrived, Outgoing};
 use crate::proxy::reply::top_via_stamp;
+use crate::proxy::rules::{DoubleRecordRoute, EarlierReplies};
 use crate::transport::{Flow, Transport};
 use smallvec::SmallVec;
 use std::rc::Rc;
@@ -71,17 +72,52 @@ fn open_branch<L: ModuleList>(
         }
     };
     let (target, alternatives, instead_of) = (*target, SmallVec::new(), None);
-    let slot = BranchSlot { state: waiting, target, alternatives, instead_of, breadth };
+    let replica = false;
+    let slot = BranchSlot { state: waiting, target, alternatives, instead_of, breadth, replica };
     context.branches.push(slot);
     if shares.is_ok() {
         attempt::start(state, id, index);
     }
 }
 
-/// A new round of branches discards the answers of the rounds before it.
+/// Sends a copy for which nobody answers (`t_replicate`). `false` when the request has too many
+/// branches or has ended.
+pub(crate) fn replicate<L: ModuleList>(
+    state: &mut State<L>,
+    id: ContextId,
+    target: Target,
+) -> bool {
+    let Some(context) = state.core.contexts.get_mut(id) else { return false };
+    if context.branches.len() >= BRANCHES_MAX || context.server.is_none() {
+        state.core.metrics.branches_refused += 1;
+        return false;
+    }
+    let index = u8::try_from(context.branches.len()).unwrap_or(u8::MAX);
+    context.branches.push(BranchSlot {
+        state: BranchState::Resolving,
+        target,
+        alternatives: SmallVec::new(),
+        instead_of: None,
+        breadth: Breadth::Share(1),
+        replica: true,
+    });
+    state.core.metrics.replicas_sent += 1;
+    attempt::start(state, id, index);
+    true
+}
+
+/// A new round of branches discards the answers of the rounds before it, as far as
+/// `failure_reply_mode` says.
 fn supersede<S: Types>(core: &mut Core<S>, id: ContextId) {
     let Some(context) = core.contexts.get_mut(id) else { return };
-    for branch in &mut context.branches {
+    let mode = context.plan.earlier.unwrap_or(core.settings.rules.failure_reply_mode);
+    let from = match mode {
+        EarlierReplies::Keep => context.branches.len(),
+        EarlierReplies::DropLast => usize::from(context.round),
+        EarlierReplies::Drop => 0,
+    };
+    context.round = u8::try_from(context.branches.len()).unwrap_or(u8::MAX);
+    for branch in context.branches.iter_mut().skip(from) {
         if matches!(branch.state, BranchState::Answered(..) | BranchState::Failed(_)) {
             let before = std::mem::replace(&mut branch.state, BranchState::Superseded);
             if let BranchState::Answered(_, response) = before {
@@ -176,9 +212,10 @@ pub(super) fn send<L: ModuleList>(
     let max_forwards = context.max_forwards.ok_or(StatusCode::TOO_MANY_HOPS)?;
     let reach = Reach { max_forwards, breadth: branch.breadth };
     let (target, server, loop_digest) = (branch.target, context.server, context.loop_digest);
+    let replica = branch.replica;
     let request = Rc::clone(&context.request);
     let plan = std::mem::take(&mut context.plan);
-    let attempt = Attempt { id, index, server, loop_digest, reach, flow, bytes_max };
+    let attempt = Attempt { id, index, server, replica, loop_digest, reach, flow, bytes_max };
     let sent = send_attempt(state, &attempt, &request, &plan, &target);
     if let Some(context) = state.core.contexts.get_mut(id) {
         context.plan = plan;
@@ -190,6 +227,7 @@ struct Attempt {
     id: ContextId,
     index: u8,
     server: Option<ServerId>,
+    replica: bool,
     loop_digest: u64,
     reach: Reach,
     flow: Flow,
@@ -210,7 +248,7 @@ fn send_attempt<L: ModuleList>(
     plan: &Plan,
     target: &Target,
 ) -> Result<Option<ClientId>, NotSent> {
-    let Attempt { id, index, server, loop_digest, reach, flow, bytes_max } = *attempt;
+    let Attempt { id, index, server, loop_digest, reach, flow, bytes_max, .. } = *attempt;
     let message = request.message();
     let hop = hop(message, plan, target).map_err(|error| error.status())?;
     let mut scratch = std::mem::take(&mut state.core.scratch);
@@ -222,7 +260,10 @@ fn send_attempt<L: ModuleList>(
         Some(server) => {
             let method = message.method().map_or(MethodKind::Other, |method| method.kind());
             let timers = plan.timers.unwrap_or(state.core.settings.timers);
-            let owner = Owner::Branch { server, context: id, index };
+            let owner = match attempt.replica {
+                true => Owner::Replica { context: id, index },
+                false => Owner::Branch { server, context: id, index },
+            };
             let client = state.core.start_client_within(
                 bytes_max,
                 (flow, method),
@@ -305,20 +346,32 @@ impl<L: ModuleList> State<L> {
         if plan.record_route {
             let from_tag = request.message().from_tag();
             let received = request.flow();
-            let double = (received.listener != flow.listener).then_some(received);
+            let style = self.core.settings.rules.record_route;
+            let two = match style.double {
+                DoubleRecordRoute::Never => false,
+                DoubleRecordRoute::WhenDifferent => received.listener != flow.listener,
+                DoubleRecordRoute::Always => true,
+            };
+            let double = two.then_some(received);
+            let from_tag = from_tag.filter(|_| style.append_fromtag);
+            let user = Uri::parse(hop.request_uri).ok().and_then(|uri| uri.user);
+            let user = user.filter(|_| style.add_username);
+            let texts = Entry { user, from_tag, params, full_lr: style.full_lr };
             let [first, second] = record_route;
-            write_record_route(
-                &self.core.identity,
-                flow,
-                double.is_some(),
-                (from_tag, params),
-                first,
-            );
+            write_record_route(&self.core.identity, flow, double.is_some(), &texts, first);
             if let Some(received) = double {
-                write_record_route(&self.core.identity, received, true, (from_tag, params), second);
+                write_record_route(&self.core.identity, received, true, &texts, second);
             }
         }
     }
+}
+
+/// What a Record-Route value says beside the address.
+struct Entry<'e> {
+    user: Option<&'e [u8]>,
+    from_tag: Option<&'e [u8]>,
+    params: &'e [u8],
+    full_lr: bool,
 }
 
 /// Writes one Record-Route value (§16.6 step 4); `double` when there are two of ours.
@@ -326,10 +379,15 @@ fn write_record_route(
     identity: &Identity,
     flow: Flow,
     double: bool,
-    (from_tag, params): (Option<&[u8]>, &[u8]),
+    entry: &Entry<'_>,
     out: &mut Vec<u8>,
 ) {
+    let Entry { user, from_tag, params, full_lr } = *entry;
     out.extend_from_slice(b"<sip:");
+    if let Some(user) = user {
+        out.extend_from_slice(user);
+        out.push(b'@');
+    }
     out.extend_from_slice(identity.advertised(flow.listener).as_bytes());
     if flow.transport != Transport::Udp {
         out.extend_from_slice(b";transport=");
@@ -338,7 +396,7 @@ fn write_record_route(
     if double {
         out.extend_from_slice(b";r2=on");
     }
-    out.extend_from_slice(b";lr");
+    out.extend_from_slice(if full_lr { b";lr=on" } else { b";lr" });
     // A tag may hold octets that a URI may not (§25.1): such a tag is left out.
     let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()+".contains(byte);
     if let Some(tag) = from_tag.filter(|tag| tag.iter().all(fits)) {

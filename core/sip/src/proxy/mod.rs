@@ -6,14 +6,17 @@
 
 pub(crate) mod admission;
 pub(crate) mod attempt;
+pub mod blocklist;
 pub(crate) mod branch;
 pub(crate) mod breadth;
 pub(crate) mod cancel;
 pub(crate) mod forward;
 pub(crate) mod identity;
+pub(crate) mod overload;
 pub(crate) mod reply;
 pub mod resolver;
 pub(crate) mod response;
 pub(crate) mod route_set;
+pub mod rules;
 pub(crate) mod switch;
 pub(crate) mod target;

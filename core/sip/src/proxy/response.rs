@@ -118,7 +118,7 @@ fn in_transaction<L: ModuleList>(
     }
     let Some((news, owner)) = step(&mut state.core, client, message, status) else { return };
     match owner {
-        Owner::Cancel => {}
+        Owner::Cancel | Owner::Replica { .. } => {}
         Owner::Module(token) => {
             if news != News::Nothing {
                 state.modules.answered(&mut state.core, token, Heard::Response(message));
@@ -170,7 +170,12 @@ fn step<S: Types>(
         // §16.7 step 2: timer C starts anew; once a CANCEL was sent it measures the wait for its
         // effect.
         News::Provisional if slot.method == MethodKind::Invite => {
-            if matches!(slot.cancelling, Cancelling::No) {
+            // Without `restart_fr_on_each_reply`, only the first one and a higher one that rings.
+            let further = status.code() >= 180 && status > slot.heard;
+            let restarts =
+                settings.rules.restart_fr_on_each_reply || slot.timer_c.is_none() || further;
+            slot.heard = slot.heard.max(status);
+            if matches!(slot.cancelling, Cancelling::No) && restarts {
                 slot.timer_c = Some(*now + slot.ringing);
             }
         }
@@ -208,7 +213,8 @@ fn of_branch<L: ModuleList>(
             let open = context.is_some_and(|context| !context.final_sent);
             // A non-INVITE request gets no provisional response but 100 (RFC 4320 §4.1).
             let invite = message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
-            if open && invite && status != StatusCode::TRYING {
+            let relay_100 = state.core.settings.rules.relay_100;
+            if open && invite && (relay_100 || status != StatusCode::TRYING) {
                 state.pass_upstream(branch.server, message, status, false);
             }
         }
@@ -257,12 +263,18 @@ fn failed<L: ModuleList>(
     }
     // RFC 3263 §4.3: 503 is a reason to try the next address.
     let unavailable = status == StatusCode::SERVICE_UNAVAILABLE;
+    if unavailable {
+        avoid_after_503(&mut state.core, branch.client, (flow, message));
+    }
     if unavailable && attempt::again(state, branch.context, branch.index, None) {
         return;
     }
     let Some(context) = state.core.contexts.get_mut(branch.context) else { return };
     let alone = context.branches.len() == 1 && matches!(context.watch, Watch::Nobody);
-    if alone && !context.cancelled && is_passed_as_is(status, state.core.settings.remap_503_500) {
+    if alone
+        && !context.cancelled
+        && is_passed_as_is(status, state.core.settings.rules.remap_503_500)
+    {
         if let Some(own) = context.branches.first_mut() {
             own.state = BranchState::Failed(status);
         }
@@ -276,15 +288,48 @@ fn failed<L: ModuleList>(
     if let Some(own) = context.branches.get_mut(usize::from(branch.index)) {
         own.state = BranchState::Answered(status, kept);
     }
-    if status.code() >= 600 {
+    let disabled = context.plan.disable_6xx || state.core.settings.rules.disable_6xx_block;
+    if status.code() >= 600 && !disabled {
         state.cancel_pending(branch.context, Why::Status(status));
     }
     settle(state, branch.context);
 }
 
+/// `blst_503`: who says to be unavailable is left alone for a while.
+fn avoid_after_503<S: Types>(
+    core: &mut Core<S>,
+    client: ClientId,
+    (flow, message): (Flow, Message<'_>),
+) {
+    let Some(rules) = &core.settings.blocklist else { return };
+    let adds = core.clients.get(client).is_some_and(|slot| rules.adds(slot.method));
+    let seconds = message.header(HeaderName::RetryAfter).and_then(|value| {
+        let value = value.value;
+        let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        str::from_utf8(value.get(..digits)?).ok()?.parse().ok()
+    });
+    if let Some(span) = rules.after_503(seconds).filter(|_| adds) {
+        core.blocklist.add(&flow, core.now + span, rules.entries_max);
+    }
+}
+
 /// 503 is about this hop, not about the caller's request (§16.7 step 6): it becomes 500.
 fn is_passed_as_is(status: StatusCode, remap: bool) -> bool {
     !remap || status != StatusCode::SERVICE_UNAVAILABLE
+}
+
+/// A branch is given up with this status; no other address is tried.
+pub(crate) fn branch_ended<L: ModuleList>(
+    state: &mut State<L>,
+    (context, index): (ContextId, u8),
+    status: StatusCode,
+) {
+    let Some(kept) = state.core.contexts.get_mut(context) else { return };
+    let Some(own) = kept.branches.get_mut(usize::from(index)) else { return };
+    if let BranchState::Pending(_) = own.state {
+        own.state = BranchState::Failed(status);
+        settle(state, context);
+    }
 }
 
 /// A branch ended without a response: timers B, F, C, or the transport.
@@ -312,7 +357,8 @@ pub(crate) fn settle<L: ModuleList>(state: &mut State<L>, id: ContextId) {
     if context.final_sent || !context.is_settled() {
         return;
     }
-    let Some((status, response)) = best(&context.branches) else {
+    let faked = state.core.settings.rules.faked_reply_prio;
+    let Some((status, response)) = best(&context.branches, faked) else {
         if context.server.is_none() && matches!(context.watch, Watch::Routing) {
             // An ACK has no response to wait for: that it went is all there is to know.
             context.watch = Watch::Ended(Relayed::Answered(StatusCode::OK));
@@ -336,7 +382,7 @@ pub(crate) fn conclude<L: ModuleList>(state: &mut State<L>, id: ContextId) {
     context.watch = Watch::Nobody;
     if context.final_sent {
         state.finish(id);
-    } else if context.branches.is_empty() {
+    } else if context.branches.iter().all(|branch| branch.replica) {
         state.core.metrics.routings_without_answer += 1;
         state.answer(id, &Reply::server_error());
     } else {
@@ -353,7 +399,7 @@ fn send_best<L: ModuleList>(
     let Some(context) = state.core.contexts.get_mut(id) else { return };
     let Some(server) = context.server else { return };
     match response {
-        Some(response) if is_passed_as_is(status, state.core.settings.remap_503_500) => {
+        Some(response) if is_passed_as_is(status, state.core.settings.rules.remap_503_500) => {
             context.final_sent = true;
             state.pass_upstream(server, response.message(), status, true);
             drop(response);
@@ -378,15 +424,20 @@ fn priority(status: StatusCode) -> u16 {
 
 type Best = (StatusCode, Option<Rc<Incoming>>);
 
-fn best(branches: &[BranchSlot]) -> Option<Best> {
+/// `faked` is added to the rank of what is no response (`faked_reply_prio`).
+fn best(branches: &[BranchSlot], faked: u16) -> Option<Best> {
     branches
         .iter()
+        .filter(|branch| !branch.replica)
         .filter_map(|branch| match &branch.state {
             BranchState::Answered(status, response) => Some((*status, Some(Rc::clone(response)))),
             BranchState::Failed(status) => Some((*status, None)),
             BranchState::Resolving | BranchState::Pending(_) | BranchState::Superseded => None,
         })
-        .min_by_key(|(status, _)| priority(*status))
+        .min_by_key(|(status, response)| {
+            let faked = if response.is_none() { faked } else { 0 };
+            priority(*status).saturating_add(faked)
+        })
 }
 
 impl<L: ModuleList> State<L> {
@@ -407,7 +458,8 @@ impl<L: ModuleList> State<L> {
             context.and_then(|id| self.core.contexts.get(id)).map(|kept| Rc::clone(&kept.request));
         let mut edits = std::mem::take(&mut self.core.scratch.reply_edits);
         edits.clear();
-        if chosen && matches!(status.code(), 401 | 407) {
+        let aggregate = self.core.settings.rules.aggregate_challenges;
+        if chosen && aggregate && matches!(status.code(), 401 | 407) {
             self.gather_challenges(context, message, &mut edits);
         }
         let suppress = Cell::new(false);
@@ -454,8 +506,18 @@ impl<L: ModuleList> State<L> {
         let server = self.core.contexts.get(id).and_then(|context| context.server);
         match server {
             Some(server) => self.reply(server, reply),
-            None => self.finish(id),
+            None => self.answer_without(id, reply),
         }
+    }
+
+    /// The same for a request that has no transaction: an ACK gets no answer, a CANCEL does.
+    fn answer_without(&mut self, id: ContextId, reply: &Reply) {
+        let Some(context) = self.core.contexts.get(id) else { return };
+        let request = Rc::clone(&context.request);
+        if !context.final_sent && request.message().method() == Some(Method::Cancel) {
+            self.reply_stateless(&request, reply);
+        }
+        self.finish(id);
     }
 
     /// Frees a context when nothing is left to do in it.

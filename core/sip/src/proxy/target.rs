@@ -4,6 +4,7 @@
 //! Not here: choosing the URI (`forward.rs`).
 
 use super::identity::Identity;
+use super::rules::ErrorMap;
 use crate::message::{Host, Scheme, StatusCode, Uri};
 use crate::transport::{Flow, Transport};
 use std::net::{IpAddr, SocketAddr};
@@ -23,13 +24,13 @@ pub(crate) enum Unreachable {
 
 impl Unreachable {
     /// The status that stands for the branch.
-    pub(crate) fn status(self) -> StatusCode {
+    pub(crate) fn status(self, map: ErrorMap) -> StatusCode {
         match self {
-            Unreachable::Unusable => StatusCode::BAD_REQUEST,
-            Unreachable::Unresolved => StatusCode::NOT_FOUND,
+            Unreachable::Unusable => map.pick(StatusCode::BAD_REQUEST, 479),
+            Unreachable::Unresolved => map.pick(StatusCode::NOT_FOUND, 478),
             // It may well exist: the caller should try again, not give up (RFC 3261 §21.5.4).
-            Unreachable::Unanswered => StatusCode::SERVICE_UNAVAILABLE,
-            Unreachable::NoListener => StatusCode::SERVICE_UNAVAILABLE,
+            Unreachable::Unanswered => map.pick(StatusCode::SERVICE_UNAVAILABLE, 478),
+            Unreachable::NoListener => map.pick(StatusCode::SERVICE_UNAVAILABLE, 480),
         }
     }
 }

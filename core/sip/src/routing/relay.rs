@@ -7,10 +7,11 @@
 use super::request::Request;
 use super::{Answer, Outcome, Planned, Routing};
 use crate::engine::core::Core;
-use crate::engine::plan::Target;
+use crate::engine::plan::{Plan, Target};
 use crate::engine::slots::{Relayed, Watch};
 use crate::message::StatusCode;
 use crate::proxy::forward;
+use crate::proxy::rules::EarlierReplies;
 use crate::time::Duration;
 use crate::transaction::TimerSettings;
 use crate::transport::Flow;
@@ -70,6 +71,42 @@ impl<'r, 'a, R: Routing> Relay<'r, 'a, R> {
     /// relays of the request.
     pub fn ring_for(self, span: Duration) -> Relay<'r, 'a, R> {
         self.timers(|timers| timers.ringing = span)
+    }
+
+    /// A group of contacts while another is left: an INVITE rings for `fr_inv_timer_next` only.
+    /// Relays after this one ring for as long as `fr_inv_timer` says again.
+    pub fn before_others(self) -> Relay<'r, 'a, R> {
+        let span = self.request.desk.with(|state| state.core.settings.rules.fr_inv_timer_next);
+        self.ring_for(span)
+    }
+
+    /// The last group of contacts, after [`Relay::before_others`]: the node's timers again
+    /// (`t_reset_fr`).
+    pub fn with_own_timers(self) -> Relay<'r, 'a, R> {
+        self.plan(|plan| plan.timers = None);
+        self
+    }
+
+    /// Which responses of earlier rounds take part when the best one of this round is chosen, in
+    /// place of `failure_reply_mode` (`t_drop_replies`). Holds for later relays of the request too.
+    pub fn earlier_replies(self, earlier: EarlierReplies) -> Relay<'r, 'a, R> {
+        self.plan(|plan| plan.earlier = Some(earlier));
+        self
+    }
+
+    /// A 6xx does not cancel the other branches (`t_set_disable_6xx`). Holds for later relays of
+    /// the request too.
+    pub fn disable_6xx(self) -> Relay<'r, 'a, R> {
+        self.plan(|plan| plan.disable_6xx = true);
+        self
+    }
+
+    fn plan(&self, change: impl FnOnce(&mut Plan)) {
+        self.request.desk.with(|state| {
+            if let Some(context) = state.core.contexts.get_mut(self.request.context) {
+                change(&mut context.plan);
+            }
+        });
     }
 
     /// Timers out of range are left as they were: a routing's slip is no reason to lose a call.

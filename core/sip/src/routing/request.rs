@@ -8,12 +8,13 @@ use super::desk::Desk;
 use super::{Destination, Failed, ListOf, Relay, Reply, Routing};
 use crate::engine::core::{Core, State};
 use crate::engine::incoming::Incoming;
-use crate::engine::plan::Span;
+use crate::engine::plan::{Plan, Span, Target};
 use crate::engine::slots::{ContextId, ServerId, TimerKey};
 use crate::message::{Contacts, EditError, Edits, Message, MethodKind, Uri};
 use crate::module::host::HostAt;
 use crate::module::{Has, Module};
 use crate::proxy::cancel::Why;
+use crate::proxy::forward;
 use crate::proxy::route_set;
 use crate::time::{Duration, Instant};
 use crate::transport::Flow;
@@ -211,6 +212,32 @@ impl<'a, R: Routing> Request<'a, R> {
         Relay::new(self)
     }
 
+    /// Sends a copy of the request there, at once and beside whatever else becomes of it; its
+    /// responses do not count (`t_replicate`). `false` when the request has too many branches, or
+    /// is an ACK.
+    pub fn replicate_to(&mut self, uri: impl AsRef<[u8]>) -> bool {
+        self.replicate(|plan| Target {
+            request_uri: Some(plan.keep(uri.as_ref())),
+            ..Target::AS_RECEIVED
+        })
+    }
+
+    /// The same with the Request-URI unchanged, to another next hop.
+    pub fn replicate_by(&mut self, next_hop: impl AsRef<[u8]>) -> bool {
+        self.replicate(|plan| Target {
+            next_hop: Some(plan.keep(next_hop.as_ref())),
+            ..Target::AS_RECEIVED
+        })
+    }
+
+    fn replicate(&mut self, target: impl FnOnce(&mut Plan) -> Target) -> bool {
+        self.with(|state| {
+            let Some(context) = state.core.contexts.get_mut(self.context) else { return false };
+            let target = target(&mut context.plan);
+            forward::replicate(state, self.context, target)
+        })
+    }
+
     /// Sends a provisional response, 101 to 199, to an INVITE. 100 was sent already.
     pub fn progress(&mut self, reply: &Reply) {
         if reply.status().is_provisional() && reply.status().code() != 100 {
@@ -258,7 +285,7 @@ impl<'a, R: Routing> Request<'a, R> {
         std::future::poll_fn(|_| self.module(&mut look)).await
     }
 
-    fn plan(&mut self, change: impl FnOnce(&mut crate::engine::plan::Plan)) {
+    fn plan(&mut self, change: impl FnOnce(&mut Plan)) {
         self.with(|state| {
             if let Some(context) = state.core.contexts.get_mut(self.context) {
                 change(&mut context.plan);

@@ -9,6 +9,7 @@ use super::timer::{Backoff, Timers};
 use super::{Class, Failure, Report, Step, earlier};
 use crate::buffer::{Kept, Pool};
 use crate::time::Instant;
+use crate::transport::Flow;
 
 /// The machine of one INVITE that was sent, which is one branch of a forking proxy.
 #[derive(Debug)]
@@ -210,6 +211,18 @@ impl ClientInvite {
             State::Proceeding { sent } => Some(sent),
             State::Abandoned { sent, .. } => Some(sent),
             State::Accepted { .. } | State::Completed { .. } | State::Terminated => None,
+        }
+    }
+
+    /// Where it was sent, while nothing came back at all.
+    pub fn unanswered(&self) -> Option<Flow> {
+        match &self.state {
+            State::Calling { sent, .. } => Some(sent.flow),
+            State::Proceeding { .. }
+            | State::Abandoned { .. }
+            | State::Accepted { .. }
+            | State::Completed { .. }
+            | State::Terminated => None,
         }
     }
 

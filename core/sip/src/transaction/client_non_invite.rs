@@ -9,6 +9,7 @@ use super::timer::{Backoff, Timers};
 use super::{Class, Failure, Fate, Report, Step, earlier};
 use crate::buffer::{Kept, Pool};
 use crate::time::Instant;
+use crate::transport::Flow;
 
 /// The machine of one request other than INVITE and ACK that was sent; CANCEL is one of them.
 #[derive(Debug)]
@@ -132,6 +133,14 @@ impl ClientNonInvite {
             State::Trying { sent, .. } => Some(sent),
             State::Proceeding { sent, .. } => Some(sent),
             State::Completed { .. } | State::Terminated => None,
+        }
+    }
+
+    /// Where it was sent, while nothing came back at all.
+    pub fn unanswered(&self) -> Option<Flow> {
+        match &self.state {
+            State::Trying { sent, .. } => Some(sent.flow),
+            State::Proceeding { .. } | State::Completed { .. } | State::Terminated => None,
         }
     }
 

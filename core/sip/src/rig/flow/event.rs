@@ -9,8 +9,8 @@ use super::script::{
 };
 
 const EVENTS: &str = "an event is `A -> MESSAGE`, `A <- MESSAGE`, `wait SPAN`, `at TIME`, \
-    `skip SPAN`, `skip to TIME`, `quiet`, `empty`, `drain`, `asks NAME`, `name NAME ADDRESS ...`, \
-    `count NAME N`, `alive NAME N` or `expect $x = $y`";
+    `skip SPAN`, `skip to TIME`, `quiet`, `empty`, `drain`, `waited SPAN`, `asks NAME`, \
+    `name NAME ADDRESS ...`, `count NAME N`, `alive NAME N` or `expect $x = $y`";
 
 /// Reads an event.
 pub(super) fn parse(block: &Block, words: &[String]) -> Result<Event, Fault> {
@@ -26,6 +26,7 @@ pub(super) fn parse(block: &Block, words: &[String]) -> Result<Event, Fault> {
         ["quiet"] => Ok(Event::Quiet),
         ["empty"] => Ok(Event::Empty),
         ["drain"] => Ok(Event::Drain),
+        ["waited", delay] => span(delay).map(Event::Waited),
         ["asks", name] => Ok(Event::Asks((*name).to_owned())),
         ["name", name, rest @ ..] => {
             found(rest).map(|found| Event::Name((*name).to_owned(), found))

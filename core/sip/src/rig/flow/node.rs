@@ -6,10 +6,13 @@
 use super::parse::span;
 use super::script::{Endpoint, Fault, Setting, Setup};
 use crate::actions::Origin;
+use crate::blocklist::BlocklistRules;
 use crate::engine::{Census, Input, Settings};
 use crate::resolver::{Question, Resolution};
 use crate::rig::{Bench, Sent};
 use crate::routing::Routing;
+use crate::rules::{OverloadRules, RecordRoute, Rules};
+use crate::settings::{Configuration, Place, Value};
 use crate::shard::{ShardId, ShardMap};
 use crate::time::{Duration, Instant, ms, secs};
 use crate::transaction::TimerSettings;
@@ -35,6 +38,8 @@ pub trait Node {
     fn resolve(&mut self, question: Question, resolution: Resolution);
     /// Refuses new calls from here on.
     fn drain(&mut self);
+    /// What comes next has waited this long.
+    fn waited(&mut self, delay: Duration);
     /// What is alive.
     fn census(&self) -> Census;
     /// A counter, if there is one of this name.
@@ -68,6 +73,9 @@ impl<R: Routing> Node for Bench<R> {
     }
     fn drain(&mut self) {
         self.input(Input::Drain);
+    }
+    fn waited(&mut self, delay: Duration) {
+        self.input(Input::Waited(delay));
     }
     fn census(&self) -> Census {
         Bench::census(self)
@@ -106,6 +114,7 @@ fn listener(endpoint: Endpoint) -> Listener {
 fn settings(setup: &Setup) -> Result<Settings, Fault> {
     let mut settings = Settings { aliases: setup.aliases.clone(), ..Settings::default() };
     let mut timers = TimerSettings::default();
+    let mut configuration = Configuration::empty("set");
     for setting in &setup.settings {
         let words: Vec<&str> = setting.words.iter().map(String::as_str).collect();
         let result = match (setting.kind.as_str(), words.as_slice()) {
@@ -115,14 +124,24 @@ fn settings(setup: &Setup) -> Result<Settings, Fault> {
             }
             ("timers", _) => Err("write `timers rfc`, or nothing for the defaults".to_owned()),
             ("timer", [name, value]) => timer(&mut timers, name, value),
-            ("set", [name, value]) => set(&mut settings, name, value),
+            ("set", [name, value]) => match name.split_once('.') {
+                Some((section, key)) => {
+                    let number = value.parse().map(Value::Integer);
+                    let value = number.unwrap_or_else(|_| Value::String((*value).to_owned()));
+                    configuration.set(section, key, Place::Source, value);
+                    Ok(())
+                }
+                None => set(&mut settings, name, value),
+            },
             _ => Err("write `timer NAME SPAN` or `set NAME VALUE`".to_owned()),
         };
         result.map_err(|what| at(setting, what))?;
     }
+    let last = setup.settings.last().map_or(1, |last| last.line);
+    configure(&mut settings, &configuration).map_err(|what| Fault { line: last, what })?;
     settings.timers = timers.check().map_err(|faults| {
         let text: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        Fault { line: setup.settings.last().map_or(1, |last| last.line), what: text.join("; ") }
+        Fault { line: last, what: text.join("; ") }
     })?;
     Ok(settings)
 }
@@ -163,6 +182,19 @@ fn set(settings: &mut Settings, name: &str, value: &str) -> Result<(), String> {
         _ => return Err(format!("{name} is no setting; see engine::Settings")),
     }
     Ok(())
+}
+
+/// Reads what `set SECTION.KEY VALUE` has set: `set tm.relay_100 1`.
+fn configure(settings: &mut Settings, configuration: &Configuration) -> Result<(), String> {
+    let (_, problems) = configuration.read(|root| {
+        let mut tm = root.section("tm");
+        settings.rules = Rules::read(&mut tm);
+        settings.blocklist = BlocklistRules::read(&mut tm);
+        drop(tm);
+        settings.rules.record_route = RecordRoute::read(&mut root.section("rr"));
+        settings.overload = OverloadRules::read(&mut root.section("overload"));
+    });
+    if problems.is_empty() { Ok(()) } else { Err(problems.to_string()) }
 }
 
 /// The flow from a party to a listener of the set-up; `None` when nobody listens there.

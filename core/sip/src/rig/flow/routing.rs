@@ -34,6 +34,9 @@ enum Step {
     Progress(Reply),
     Pause(Duration),
     Relay(Vec<Target>),
+    /// The same while there are others to try.
+    RelayFirst(Vec<Target>),
+    Replicate(String),
     Reply(Reply),
     Drop,
     Done,
@@ -114,6 +117,8 @@ fn step(text: &str) -> Result<Step, String> {
         ["progress", rest @ ..] => reply(rest).map(Step::Progress),
         ["pause", time] => span(time).map(Step::Pause),
         ["relay", rest @ ..] => targets(rest).map(Step::Relay),
+        ["relay-first", rest @ ..] => targets(rest).map(Step::RelayFirst),
+        ["replicate", uri] => Ok(Step::Replicate((*uri).to_owned())),
         ["reply", rest @ ..] => reply(rest).map(Step::Reply),
         ["drop"] => Ok(Step::Drop),
         ["done"] => Ok(Step::Done),
@@ -122,8 +127,9 @@ fn step(text: &str) -> Result<Step, String> {
             Ok(Step::On(self::failure(failure)?, Box::new(step(rest)?)))
         }
         _ => Err("a step is `record-route`, `add Name: VALUE`, `remove Name`, `progress CODE`, \
-             `pause SPAN`, `relay [URI] [by URI] ...`, `reply CODE [Name: VALUE]`, `drop`, `done` \
-             or `on 408|4xx|challenge|timeout|cancel STEP`; texts with blanks in quotes"
+             `pause SPAN`, `relay [URI] [by URI] ...`, `relay-first [URI] [by URI] ...`, \
+             `replicate URI`, `reply CODE [Name: VALUE]`, `drop`, `done` or \
+             `on 408|4xx|challenge|timeout|cancel STEP`; texts with blanks in quotes"
             .to_owned()),
     }
 }
@@ -210,7 +216,7 @@ impl Routing for Scripted {
                 Step::Progress(reply) => request.progress(reply),
                 Step::Pause(span) => request.pause(*span).await,
                 Step::Relay(targets) => {
-                    let relay = relay(&mut request, targets);
+                    let relay = relay(&mut request, targets).with_own_timers();
                     if place + 1 == steps.len() {
                         return Ok(relay.into());
                     }
@@ -218,6 +224,15 @@ impl Routing for Scripted {
                         Outcome::Answered(_) => return Ok(Answer::Done),
                         Outcome::Failed(new) => failed = Some(new),
                     }
+                }
+                Step::RelayFirst(targets) => {
+                    match relay(&mut request, targets).before_others().await {
+                        Outcome::Answered(_) => return Ok(Answer::Done),
+                        Outcome::Failed(new) => failed = Some(new),
+                    }
+                }
+                Step::Replicate(uri) => {
+                    request.replicate_to(uri);
                 }
                 Step::Reply(reply) => return Ok(reply.clone().into()),
                 Step::Drop => return Ok(Answer::Drop),

@@ -96,6 +96,10 @@ impl<'s> Run<'s> {
                 self.node.drain();
                 self.collect()
             }
+            Event::Waited(delay) => {
+                self.node.waited(*delay);
+                self.collect()
+            }
             Event::Asks(name) => self.asks(name),
             Event::Name(name, found) => self.name(name, found),
             Event::Count { name, value } => {

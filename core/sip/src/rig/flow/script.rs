@@ -130,6 +130,8 @@ pub(super) enum Event {
     Quiet,
     Empty,
     Drain,
+    /// What comes next has waited this long.
+    Waited(Duration),
     /// The node asks for the addresses of a name.
     Asks(String),
     /// They are these, in order.
