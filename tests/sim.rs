@@ -4,8 +4,8 @@
 //! a fork cancelled, nothing left behind, one home for a call, the same seed replays the same
 //! bytes.
 //! Not here: what one given message leads to (`tests/flows`), sockets (`tests/sipp.rs`).
-//! Replay: `STROWGER_SEED=<seed> cargo test -p strowger-tests --test sim <the test's name>`.
-//! More: `STROWGER_SEEDS=10000 cargo test --release -p strowger-tests --test sim`.
+//! Replay: `STROWGER_SEED=<seed> cargo test -p strowger-sim <the test's name>`.
+//! More: `STROWGER_SEEDS=10000 cargo test --release -p strowger-sim`.
 
 #[path = "sim/adversary.rs"]
 mod adversary;
@@ -80,7 +80,7 @@ fn play(seed: u64, knowledge: Knowledge, name: &str) -> Played {
         }
         Err(Fault { call_id, what }) => panic!(
             "seed {seed}: {what}\n\
-             replay: STROWGER_SEED={seed} cargo test -p strowger-tests --test sim {name}\n\
+             replay: STROWGER_SEED={seed} cargo test -p strowger-sim {name}\n\
              the last events of call {call_id:?}:\n{}",
             world.trace.of_call(&call_id)
         ),

@@ -143,8 +143,8 @@ pub(crate) fn lanes<P>(bells: &[Arc<Doorbell>], settings: &MeshSettings) -> Vec<
 }
 
 impl<P> Mesh<P> {
-    /// Takes a datagram along to the shard it belongs to; `waited` is the time of this call, and how
-    /// long it had lain in its socket; messages of streams wait with their sender.
+    /// Takes a datagram along to the shard it belongs to; `waited` is the time of this call, and
+    /// how long it had lain in its socket; messages of streams wait with their sender.
     pub(crate) fn post_datagram(
         &mut self,
         to: ShardId,

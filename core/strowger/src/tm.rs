@@ -1,4 +1,4 @@
-//! `[tm]`, `[rr]`, `[overload]`: the engine's settings under the names that Kamailio's modules have.
+//! `[tm]`, `[rr]`, `[overload]`: the engine's settings under the names of Kamailio's modules.
 //!
 //! For: reading them; times are milliseconds, as there, or say their unit.
 //! Not here: what they do (`core/sip/src/transaction/timer.rs`, `core/sip/src/engine/mod.rs`).

@@ -14,8 +14,8 @@ use strowger_sip::storage::{Note, Outcome, Place, Rows};
 
 /// Rows of one parcel: with the places in the queue of the thread, a bound for what waits there.
 const PARCEL_ROWS: usize = 64;
-/// Rows that wait here while that queue is full, which takes a thread that got no time for a while. A
-/// guess: what a shard gives in a second.
+/// Rows that wait here while that queue is full, which takes a thread that got no time for a while.
+/// A guess: what a shard gives in a second.
 const BACKLOG_ROWS: usize = 16_384;
 /// What a shard that ends gives the thread for each parcel that is left.
 const LAST_WORD_WITHIN: Duration = Duration::from_secs(1);
@@ -123,8 +123,8 @@ impl<W: Rows> Outlet<W> {
         refused.or_else(|| self.way.as_ref()?.notes.try_recv().ok())
     }
 
-    /// What was stored before this start, for as long as there is more of it: waits, and so is for a
-    /// shard that has not begun yet.
+    /// What was stored before this start, for as long as there is more of it: waits, and so is for
+    /// a shard that has not begun yet.
     pub fn next_loaded(&mut self) -> Option<Loaded<W>> {
         let way = self.way.as_mut()?;
         let loaded = way.loading.as_ref()?.recv().ok();
@@ -171,9 +171,8 @@ mod tests {
     }
 
     fn versions(events: impl Iterator<Item = Event<Row>>) -> Vec<u64> {
-        let rows = events.flat_map(|event| match event {
-            Event::Parcel(parcel) => parcel.rows,
-            _ => Vec::new(),
+        let rows = events.flat_map(|event| {
+            if let Event::Parcel(parcel) = event { parcel.rows } else { Vec::new() }
         });
         rows.filter_map(|row| Some(row.into_order()?.1.version.0)).collect()
     }

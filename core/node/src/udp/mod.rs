@@ -83,8 +83,8 @@ pub(crate) enum Woken {
 
 /// The datagram sockets of one shard, one per listener.
 pub(crate) trait DatagramEngine {
-    /// Receives one batch from one socket without waiting, lending each datagram to `each`, with how
-    /// long the first of the batch, and so the oldest, lay in the socket.
+    /// Receives one batch from one socket without waiting, lending each datagram to `each`, with
+    /// how long the first of the batch, and so the oldest, lay in the socket.
     fn receive(
         &mut self,
         from: ListenerId,

@@ -111,16 +111,10 @@ pub(super) fn note_arrivals(socket: BorrowedFd<'_>) {
 }
 
 /// Room for the control message with a datagram's time of arrival.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Arrival {
     // Aligned as a cmsghdr is; the message is a header and a timespec.
     room: [u64; 8],
-}
-
-impl Default for Arrival {
-    fn default() -> Arrival {
-        Arrival { room: [0; 8] }
-    }
 }
 
 impl Arrival {
@@ -137,14 +131,14 @@ impl Arrival {
         if header.msg_control.cast_const() != self.room.as_ptr().cast() {
             return Duration::ZERO;
         }
-        // SAFETY: the header points at `room`, which is alive, aligned and as long as the kernel was
-        // told; the kernel has written whole control messages and how much of the room they take.
+        // SAFETY: the header points at `room`, which is alive, aligned and as long as the kernel
+        // was told; the kernel has written whole control messages and how much of the room they
+        // take.
         let found = unsafe { libc::CMSG_FIRSTHDR(header).as_ref() };
         let Some(control) = found else { return Duration::ZERO };
         let kind = (control.cmsg_level, control.cmsg_type);
         let length = size_of::<libc::cmsghdr>() + size_of::<libc::timespec>();
-        if kind != (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) || (control.cmsg_len as usize) < length
-        {
+        if kind != (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) || control.cmsg_len < length {
             return Duration::ZERO;
         }
         // SAFETY: the control message is of this kind and long enough, so a timespec follows it;

@@ -10,6 +10,7 @@ pub mod blocklist;
 pub(crate) mod branch;
 pub(crate) mod breadth;
 pub(crate) mod cancel;
+pub(crate) mod choice;
 pub(crate) mod forward;
 pub(crate) mod identity;
 pub(crate) mod overload;

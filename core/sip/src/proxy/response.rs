@@ -9,12 +9,13 @@
 use super::attempt;
 use super::branch::Branch;
 use super::cancel::Why;
+use super::choice::best;
 use super::forward;
 use crate::engine::core::{Core, State};
 use crate::engine::incoming::Incoming;
 use crate::engine::slots::{
-    BranchSlot, BranchState, Cancelling, ClientId, ClientMachine, ContextId, Owner, Relayed,
-    ServerId, ServerMachine, Watch,
+    BranchState, Cancelling, ClientId, ClientMachine, ContextId, Owner, Relayed, ServerId,
+    ServerMachine, Watch,
 };
 use crate::message::{
     Edits, HeaderName, Message, Method, MethodKind, ResponseChanges, StatusCode, write_ack,
@@ -410,36 +411,6 @@ fn send_best<L: ModuleList>(
     }
 }
 
-/// §16.7 step 6 as a number, the lower the better; the first branch wins a tie.
-fn priority(status: StatusCode) -> u16 {
-    match status.code() {
-        code @ 600.. => 1000 + code % 100,
-        code @ (401 | 407 | 415 | 420 | 484) => 4000 + code % 100,
-        code @ 400..500 => 4100 + code % 100,
-        code @ 300..400 => 3000 + code % 100,
-        code @ 500..600 => 5000 + code % 100,
-        code => 11_000 + code % 100,
-    }
-}
-
-type Best = (StatusCode, Option<Rc<Incoming>>);
-
-/// `faked` is added to the rank of what is no response (`faked_reply_prio`).
-fn best(branches: &[BranchSlot], faked: u16) -> Option<Best> {
-    branches
-        .iter()
-        .filter(|branch| !branch.replica)
-        .filter_map(|branch| match &branch.state {
-            BranchState::Answered(status, response) => Some((*status, Some(Rc::clone(response)))),
-            BranchState::Failed(status) => Some((*status, None)),
-            BranchState::Resolving | BranchState::Pending(_) | BranchState::Superseded => None,
-        })
-        .min_by_key(|(status, response)| {
-            let faked = if response.is_none() { faked } else { 0 };
-            priority(*status).saturating_add(faked)
-        })
-}
-
 impl<L: ModuleList> State<L> {
     /// Sends a response from downstream upstream, in its server transaction.
     fn pass_upstream(
@@ -475,30 +446,6 @@ impl<L: ModuleList> State<L> {
             relay_in_transaction(&mut self.core, server, message, status, &edits);
         }
         self.core.scratch.reply_edits = edits;
-    }
-
-    /// §16.7 step 7: the caller can answer every challenge, not only the best one's.
-    fn gather_challenges(
-        &self,
-        context: Option<ContextId>,
-        chosen: Message<'_>,
-        edits: &mut Edits,
-    ) {
-        let Some(context) = context.and_then(|id| self.core.contexts.get(id)) else { return };
-        for branch in &context.branches {
-            let BranchState::Answered(status, response) = &branch.state else { continue };
-            let other = response.message();
-            let same = std::ptr::eq(other.bytes(), chosen.bytes());
-            if same || !matches!(status.code(), 401 | 407) {
-                continue;
-            }
-            for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
-                for field in other.headers(name) {
-                    // A challenge that cannot be copied is left to its own branch.
-                    let _ = edits.append(name.canonical().as_bytes(), field.value);
-                }
-            }
-        }
     }
 
     /// Answers a request from here, in its transaction if it has one.

@@ -210,11 +210,22 @@ impl OverloadRules {
     /// # Errors
     /// With what is allowed, for a method that belongs to a dialog or to a transaction.
     pub fn method(name: &str) -> Result<MethodKind, String> {
-        match Method::from_bytes(name.as_bytes()).kind() {
+        let kind = Method::from_bytes(name.as_bytes()).kind();
+        match kind {
             MethodKind::Ack | MethodKind::Cancel | MethodKind::Bye | MethodKind::Prack => {
                 Err("a method that begins something, such as \"INVITE\" or \"REGISTER\"".to_owned())
             }
-            kind => Ok(kind),
+            MethodKind::Invite
+            | MethodKind::Options
+            | MethodKind::Register
+            | MethodKind::Subscribe
+            | MethodKind::Notify
+            | MethodKind::Publish
+            | MethodKind::Info
+            | MethodKind::Refer
+            | MethodKind::Message
+            | MethodKind::Update
+            | MethodKind::Other => Ok(kind),
         }
     }
 }

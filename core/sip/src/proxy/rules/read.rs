@@ -86,10 +86,7 @@ impl Rules {
 /// A final status that says that nobody answered: any of 4xx to 6xx.
 fn reply_408_code(tm: &mut Section<'_>) -> StatusCode {
     let code = tm.integer("reply_408_code", 408, 400..=699);
-    u16::try_from(code)
-        .ok()
-        .and_then(|code| StatusCode::new(code))
-        .unwrap_or(StatusCode::REQUEST_TIMEOUT)
+    u16::try_from(code).ok().and_then(StatusCode::new).unwrap_or(StatusCode::REQUEST_TIMEOUT)
 }
 
 impl RecordRoute {
@@ -238,7 +235,7 @@ mod tests {
     #[test]
     fn the_blocklist_is_off_unless_switched_on() {
         let by_503 = ("blst_503", Value::Integer(1));
-        assert_eq!(read(&[by_503.clone()]).1, None);
+        assert_eq!(read(std::slice::from_ref(&by_503)).1, None);
         let on = ("use_dst_blocklist", Value::Integer(1));
         let wrong = ("blst_methods_add", text("INVTE"));
         let (_, list, problems) = read(&[on, by_503, wrong]);

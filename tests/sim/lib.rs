@@ -1,0 +1,1 @@
+//! The simulation is a test, `tests/sim.rs`; a package wants a library or a binary.
