@@ -5,6 +5,7 @@
 //! Not here: decisions (`receive.rs`, `proxy/`).
 
 use super::incoming::{Incoming, IncomingPool};
+use super::order::CallOrder;
 use super::slots::{
     BranchState, Cancelling, ClientId, ClientMachine, ClientMark, ClientSlot, Context, ContextId,
     ContextMark, Owner, Relayed, ServerId, ServerMachine, ServerMark, ServerSlot, TimerKey, Watch,
@@ -73,6 +74,8 @@ pub struct Core<S: Types> {
     pub(crate) events: VecDeque<Event>,
     /// Modules' answers, sent at the end of the call.
     pub(crate) replies: VecDeque<(ServerId, Reply)>,
+    /// Orders about calls of this shard, carried out at the end of the call.
+    pub(crate) orders: VecDeque<CallOrder>,
     pub(crate) pool: Pool,
     pub(crate) incomings: IncomingPool,
     /// Names of next hops; a branch waits as (context, index).
@@ -138,6 +141,7 @@ impl<S: Types> Core<S> {
             inbox: VecDeque::new(),
             events: VecDeque::new(),
             replies: VecDeque::new(),
+            orders: VecDeque::new(),
             pool: Pool::default(),
             incomings: IncomingPool::default(),
             resolver,

@@ -9,9 +9,12 @@ pub(crate) mod core;
 mod expire;
 pub mod incoming;
 mod key;
+pub(crate) mod order;
 pub(crate) mod plan;
 mod receive;
 pub mod slots;
+
+pub use order::{CallChange, CallOrder};
 
 use self::core::{Core, State};
 use crate::actions::{Actions, Origin};
@@ -333,6 +336,7 @@ impl<R: Routing> Engine<R> {
                 Next::Wake(Wake::Resume(context)) => self.resume(context),
                 Next::Wake(Wake::Stop(task)) => self.tasks.stop(task),
                 Next::Reply(server, reply) => self.desk.with(|state| state.reply(server, &reply)),
+                Next::Order(order) => self.desk.with(|state| order::carry_out(state, &order)),
                 Next::Event(event) => {
                     self.desk.with(|state| state.modules.event(&mut state.core, &event));
                 }
@@ -387,6 +391,7 @@ impl<R: Routing> Engine<R> {
 enum Next<P> {
     Wake(Wake),
     Reply(ServerId, Reply),
+    Order(CallOrder),
     Event(Event),
     Message(P),
 }
@@ -398,6 +403,9 @@ fn next_step<L: Types>(state: &mut State<L>) -> Option<Next<L::Peer>> {
     }
     if let Some((server, reply)) = core.replies.pop_front() {
         return Some(Next::Reply(server, reply));
+    }
+    if let Some(order) = core.orders.pop_front() {
+        return Some(Next::Order(order));
     }
     if let Some(event) = core.events.pop_front() {
         return Some(Next::Event(event));

@@ -17,6 +17,7 @@ use crate::proxy::{reply, response};
 use crate::routing::Reply;
 use crate::transaction::{Acknowledged, ServerInvite, ServerNonInvite, Step, TransactionKey};
 use crate::transport::Flow;
+use smallvec::SmallVec;
 use std::rc::Rc;
 
 /// Shorter datagrams cannot be SIP: keep-alives and noise, dropped without an answer.
@@ -218,7 +219,10 @@ fn cancelled<L: ModuleList>(
         state.reply(server, &Reply::new(200));
     }
     if let Some(context) = context {
-        state.cancel_context(context, incoming);
+        let message = incoming.message();
+        let reasons: SmallVec<[&[u8]; 2]> =
+            message.headers(HeaderName::Reason).map(|field| field.value).collect();
+        state.cancel_context(context, &reasons);
     }
 }
 

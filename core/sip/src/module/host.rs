@@ -5,6 +5,7 @@
 
 use super::list::{Has, Types};
 use super::{Event, Module};
+use crate::engine::CallOrder;
 use crate::engine::core::Core;
 use crate::engine::slots::{ContextId, ServerId, TimerKey};
 use crate::entropy::Entropy;
@@ -64,6 +65,8 @@ pub trait Host<M: Module> {
     /// Answers a request in its server transaction, after this call; for a request that the module
     /// took over ([`super::Verdict::Taken`]) or ends early. A second final answer is ignored.
     fn reply(&mut self, transaction: ServerId, reply: Reply);
+    /// Cancels or answers what is being routed of a call of this shard, after this call.
+    fn order(&mut self, order: CallOrder);
     /// Sends a request of our own in a client transaction of this shard. `bytes` is complete but
     /// for the top Via, which is written here. Answers come to [`Module::answered`] with this
     /// token, the last of them final; an error means that there will be none.
@@ -195,6 +198,9 @@ impl<S: Has<M, N>, M: Module, N> Host<M> for HostAt<'_, S, M, N> {
     }
     fn reply(&mut self, transaction: ServerId, reply: Reply) {
         self.core.replies.push_back((transaction, reply));
+    }
+    fn order(&mut self, order: CallOrder) {
+        self.core.orders.push_back(order);
     }
     fn originate(&mut self, flow: Flow, bytes: &[u8], token: M::Token) -> Result<(), NotSent> {
         self.core.originate(flow, bytes, S::token(token))

@@ -8,11 +8,10 @@
 use super::response;
 use super::rules::CancelUnanswered;
 use crate::engine::core::{Core, State};
-use crate::engine::incoming::Incoming;
 use crate::engine::slots::{
     BranchSlot, BranchState, Cancelling, ClientId, ClientMachine, ContextId, Owner,
 };
-use crate::message::{HeaderName, MethodKind, StatusCode, write_cancel};
+use crate::message::{MethodKind, StatusCode, write_cancel};
 use crate::module::list::ModuleList;
 use crate::routing::Reply;
 use crate::transaction::{ClientPhase, Step};
@@ -45,8 +44,8 @@ impl Why<'_> {
 }
 
 impl<L: ModuleList> State<L> {
-    /// The caller cancels an INVITE that is being routed.
-    pub(crate) fn cancel_context(&mut self, id: ContextId, cancel: &Incoming) {
+    /// The caller cancels an INVITE that is being routed, for these reasons.
+    pub(crate) fn cancel_context(&mut self, id: ContextId, reasons: &[&[u8]]) {
         let Some(context) = self.core.contexts.get_mut(id) else { return };
         if context.final_sent || context.cancelled {
             return;
@@ -62,13 +61,8 @@ impl<L: ModuleList> State<L> {
             self.answer(id, &Reply::new(StatusCode::REQUEST_TERMINATED.code()));
             return;
         }
-        let message = cancel.message();
-        let mut reasons: SmallVec<[&[u8]; 2]> =
-            message.headers(HeaderName::Reason).map(|field| field.value).collect();
-        if !self.core.settings.rules.e2e_cancel_reason {
-            reasons.clear();
-        }
-        self.cancel_pending(id, Why::Caller(&reasons));
+        let goes_on = self.core.settings.rules.e2e_cancel_reason;
+        self.cancel_pending(id, Why::Caller(if goes_on { reasons } else { &[] }));
     }
 
     /// Cancels every branch of a context that has not ended.

@@ -9,14 +9,22 @@ use crate::engine::incoming::Incoming;
 use crate::engine::slots::ContextId;
 use crate::limits::COMPLETIONS_MAX;
 use crate::message::{Message, StatusCode};
-use crate::module::{Has, Heard, Host};
+use crate::module::{Has, Heard, Host, Reach};
 use crate::shard::{ShardId, ShardMap};
+use crate::time::Duration;
+use crate::transport::Flow;
 use std::rc::Rc;
 use std::task::Poll;
 
 /// How often a Call-ID is drawn until one falls on the sending shard: with 64 shards one in
 /// `e^16` requests would miss, and its answer would come home by the branch all the same.
 const DRAWS_MAX: usize = 1024;
+
+/// How often, and how many times, a name is looked for whose addresses are being asked for: 5 s in
+/// all, after which a resolver has given up too.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// See [`LOOK_EVERY`].
+const LOOKS_MAX: usize = 100;
 
 /// A request outside of a dialog.
 ///
@@ -188,20 +196,19 @@ fn call_id(map: ShardMap, shard: ShardId, mut draw: impl FnMut() -> u64) -> Stri
 impl<R: Routing> Request<'_, R> {
     /// Sends a request of our own and waits for its final answer.
     ///
-    /// Its next hop must name an address. A routing awaits one such request at a time.
+    /// A next hop that is a name waits for DNS. A routing awaits one such request at a time.
     pub async fn send<N>(&mut self, local: &LocalRequest) -> Completion
     where
         ListOf<R>: Has<Policy<R>, N>,
     {
+        let Some(flow) = self.flow_of(local).await else { return Completion::NotSent };
         let sent = self.module::<Policy<R>, N, _>(|_, host, ids| {
-            let next_hop = local.next_hop.as_ref().unwrap_or(&local.uri);
-            let flow = host.flow_to(next_hop.as_bytes(), None)?;
             let (map, shard, entropy) = (host.map(), host.shard(), host.entropy());
             let call_id = call_id(map, shard, || entropy.next_u64());
             let bytes = local.write(&call_id, entropy.next_u64());
-            host.originate(flow, &bytes, ids.context).ok()
+            host.originate(flow, &bytes, ids.context)
         });
-        if sent.is_none() {
+        if sent.is_err() {
             return Completion::NotSent;
         }
         self.module_answer::<Policy<R>, N, _>(|policy, _, ids| {
@@ -211,5 +218,21 @@ impl<R: Routing> Request<'_, R> {
             }
         })
         .await
+    }
+
+    /// Where it goes, once DNS has said so.
+    async fn flow_of<N>(&mut self, local: &LocalRequest) -> Option<Flow>
+    where
+        ListOf<R>: Has<Policy<R>, N>,
+    {
+        let next_hop = local.next_hop.as_ref().unwrap_or(&local.uri).as_bytes();
+        for _ in 0..LOOKS_MAX {
+            match self.module::<Policy<R>, N, _>(|_, host, _| host.reach(next_hop, None)) {
+                Reach::Over(flow) => return Some(flow),
+                Reach::Nowhere => return None,
+                Reach::Unknown => self.pause(LOOK_EVERY).await,
+            }
+        }
+        None
     }
 }

@@ -4,11 +4,13 @@
 //! the first of the modules, so that modules see their changes.
 //! Not here: deciding where a request goes; that is `Routing::request`.
 
-use super::Routing;
 use super::local::Completions;
+use super::{ListOf, Reply, Request, Routing};
 use crate::engine::slots::ContextId;
+use crate::engine::{CallChange, CallOrder};
 use crate::message::{EditError, Edits, Message, StatusCode};
-use crate::module::{Arrived, Departing, Heard, Host, Module, Outgoing};
+use crate::module::{Arrived, Command, Departing, Fault, Has, Heard, Host, Module, Outgoing};
+use crate::shard::ShardId;
 use crate::transport::Flow;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -29,7 +31,7 @@ impl<R: Routing> Policy<R> {
 impl<R: Routing> Module for Policy<R> {
     const NAME: &'static str = "routing";
     type Attached = ();
-    type Peer = ();
+    type Peer = CallOrder;
     type Timer = ();
     type Token = ContextId;
     type Row = ();
@@ -60,10 +62,88 @@ impl<R: Routing> Module for Policy<R> {
         self.routing.response(&mut Response { status, message, request, suppress, edits });
     }
 
+    fn peer(&mut self, host: &mut impl Host<Self>, _: ShardId, order: CallOrder) {
+        host.order(order);
+    }
+
+    fn command(
+        &mut self,
+        host: &mut impl Host<Self>,
+        command: &Command,
+    ) -> Option<Result<String, Fault>> {
+        let order = match command.name.as_str() {
+            "tm.cancel" => cancel_order(&command.arguments),
+            "tm.reply_callid" => reply_order(&command.arguments),
+            _ => return None,
+        };
+        Some(order.map(|order| {
+            host.order(order);
+            "{}".to_owned()
+        }))
+    }
+
     fn answered(&mut self, host: &mut impl Host<Self>, context: ContextId, heard: Heard<'_>) {
         if self.completions.hear(context, heard) {
             host.wake(context);
         }
+    }
+}
+
+/// `tm.cancel callid cseq`.
+fn cancel_order(arguments: &[String]) -> Result<CallOrder, Fault> {
+    let [call_id, cseq] = arguments else { return Err(wrong("callid and cseq")) };
+    order(call_id, cseq, CallChange::Cancel)
+}
+
+/// `tm.reply_callid code reason callid cseq`.
+fn reply_order(arguments: &[String]) -> Result<CallOrder, Fault> {
+    let [code, reason, call_id, cseq] = arguments else {
+        return Err(wrong("code, reason, callid and cseq"));
+    };
+    let code = code.parse().ok().filter(|code| (200..700).contains(code));
+    let code = code.ok_or_else(|| wrong("a code from 200 to 699"))?;
+    order(call_id, cseq, CallChange::Reply(Reply::new(code).reason(reason)))
+}
+
+fn order(call_id: &str, cseq: &str, what: CallChange) -> Result<CallOrder, Fault> {
+    let cseq = cseq.parse().map_err(|_| wrong("a number as cseq"))?;
+    Ok(CallOrder { call_id: call_id.as_bytes().into(), cseq, what })
+}
+
+fn wrong(wanted: &str) -> Fault {
+    Fault { code: 400, message: format!("{wanted} wanted") }
+}
+
+impl<R: Routing> Request<'_, R> {
+    /// Cancels what is being routed of another call, on whichever shard it is (`t_cancel_callid`):
+    /// its caller gets 487, its branches are cancelled.
+    pub fn cancel_call<N>(&self, call_id: &[u8], cseq: u32)
+    where
+        ListOf<R>: Has<Policy<R>, N>,
+    {
+        self.send_order(CallOrder { call_id: call_id.into(), cseq, what: CallChange::Cancel });
+    }
+
+    /// Answers what is being routed of another call, on whichever shard it is (`t_reply_callid`).
+    pub fn answer_call<N>(&self, call_id: &[u8], cseq: u32, reply: Reply)
+    where
+        ListOf<R>: Has<Policy<R>, N>,
+    {
+        self.send_order(CallOrder {
+            call_id: call_id.into(),
+            cseq,
+            what: CallChange::Reply(reply),
+        });
+    }
+
+    fn send_order<N>(&self, order: CallOrder)
+    where
+        ListOf<R>: Has<Policy<R>, N>,
+    {
+        self.module::<Policy<R>, N, _>(|_, host, _| {
+            let home = host.map().home(&order.call_id);
+            host.tell(home, order);
+        });
     }
 }
 

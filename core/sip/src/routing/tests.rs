@@ -3,6 +3,7 @@
 use super::{Answer, Branch, Outcome, Reply, Request, Response, Routing};
 use crate::engine::{Census, Settings};
 use crate::message::{MethodKind, Uri, UriBuilder};
+use crate::module::Command;
 use crate::rig::Bench;
 use crate::time::secs;
 use crate::transport::ListenerId;
@@ -45,6 +46,14 @@ impl Routing for AsTold {
                 outcome @ (Outcome::Answered(_) | Outcome::Failed(_)) => Ok(outcome.into()),
             },
             b"brief" => Ok(request.relay_to_target().ring_for(secs(10)).into()),
+            b"cancel-the-first" => {
+                request.cancel_call(b"c", 1);
+                Err(Reply::new(200))
+            }
+            b"answer-the-first" => {
+                request.answer_call(b"c", 1, Reply::new(480));
+                Err(Reply::new(200))
+            }
             _ => self.follow_redirections(request).await,
         }
     }
@@ -121,6 +130,18 @@ impl Call {
              Content-Length: 0\r\n\r\n"
         );
         self.bench.receive(ListenerId(0), from.parse().expect("an address"), text.as_bytes());
+    }
+
+    /// Another request meanwhile.
+    fn also(&mut self, user: &str) {
+        let message = format!(
+            "MESSAGE sip:{user}@192.0.2.20 SIP/2.0\r\n\
+             Via: SIP/2.0/UDP 192.0.2.30;branch=z9hG4bKm\r\n\
+             From: <sip:c@192.0.2.30>;tag=c\r\nTo: <sip:b@192.0.2.20>\r\nCall-ID: d\r\n\
+             CSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n"
+        );
+        let from = "192.0.2.30:5060".parse().expect("an address");
+        self.bench.receive(ListenerId(0), from, message.as_bytes());
     }
 
     fn ends_empty(mut self) {
@@ -236,4 +257,62 @@ fn a_built_uri_is_a_target() {
     let uri = Uri::parse(b"sip:moved@example.com;x").expect("a URI");
     let built = UriBuilder::from(&uri).host("192.0.2.9").no_param("x").to_string();
     assert_eq!(built, "sip:moved@192.0.2.9");
+}
+
+#[test]
+fn a_routing_cancels_and_answers_other_calls() {
+    for (user, status) in [("cancel-the-first", "SIP/2.0 487"), ("answer-the-first", "SIP/2.0 480")]
+    {
+        let mut call = Call::to("brief");
+        let invite = call.sent_to(CALLEE).remove(0);
+        call.answer(CALLEE, &invite, "180 Ringing", "");
+        call.also(user);
+        let sent = call.bench.take_sent();
+        let starts = |text: &str| sent.iter().any(|sent| sent.bytes.starts_with(text.as_bytes()));
+        assert!(starts("CANCEL sip:brief@192.0.2.20") && starts("SIP/2.0 200"), "{sent:?}");
+        call.answer(CALLEE, &invite, "487 Request Terminated", "");
+        let answers = call.bench.take_sent();
+        let mut answers = sent.iter().chain(&answers);
+        assert!(answers.any(|sent| sent.bytes.starts_with(status.as_bytes())), "{user}");
+        call.ends_empty();
+    }
+}
+
+#[test]
+fn the_commands_do_the_same_and_say_what_they_want() {
+    let mut call = Call::to("brief");
+    let command = |name: &str, arguments: &[&str]| Command {
+        name: name.to_owned(),
+        arguments: arguments.iter().map(|text| (*text).to_owned()).collect(),
+    };
+    let fault = call.bench.command(&command("tm.cancel", &["c"])).expect("known");
+    assert_eq!(fault.map_err(|fault| fault.code), Err(400));
+    let reply = command("tm.reply_callid", &["486", "Busy", "c", "1"]);
+    assert!(call.bench.command(&reply).expect("known").is_ok());
+    assert!(call.sent_to(CALLER).iter().any(|text| text.starts_with("SIP/2.0 486 Busy\r\n")));
+    call.ends_empty();
+}
+
+/// Every function of `tm` has a row that says what to write here instead.
+#[test]
+fn the_table_for_those_who_know_kamailio_is_complete() {
+    let table = include_str!("from_kamailio.md");
+    let named: Vec<&str> = table.split('`').skip(1).step_by(2).collect();
+    let functions = "t_relay t_relay_to t_relay_to_udp t_relay_to_tcp t_relay_to_tls \
+        t_relay_to_sctp t_forward_nonack t_replicate t_uac_send t_use_uac_headers t_reply \
+        t_send_reply t_retransmit_reply t_set_disable_internal_reply t_newtran t_check_trans \
+        t_lookup_request t_lookup_cancel t_exists t_release t_clean t_relay_cancel \
+        t_cancel_branches t_cancel_callid t_reply_callid t_suspend t_continue t_drop \
+        t_reuse_branch t_flush_flags t_on_failure t_on_reply t_on_branch t_is_set t_check_status \
+        t_get_status_code t_grep_status t_is_canceled t_is_expired t_branch_timeout \
+        t_branch_replied t_any_timeout t_any_replied t_is_failure_route t_is_branch_route \
+        t_is_reply_route t_is_request_route t_is_retr_async_reply t_precheck_trans t_set_fr \
+        t_reset_fr t_set_retr t_reset_retr t_set_max_lifetime t_reset_max_lifetime \
+        t_set_auto_inv_100 t_set_disable_6xx t_set_disable_failover t_set_no_e2e_cancel_reason \
+        t_set_no_auto_ack t_drop_replies t_save_lumps t_load_contacts t_next_contacts \
+        t_next_contact_flow t_on_branch_failure";
+    for function in functions.split_whitespace() {
+        let is_it = |name: &&str| name.split('(').next() == Some(function);
+        assert!(named.iter().any(|name| is_it(&name)), "{function} has no row");
+    }
 }
