@@ -46,6 +46,10 @@ pub(crate) struct Plan {
     pub(crate) routes_dropped: usize,
     /// The last Route value has become the Request-URI: the hop before us routes strictly (§16.4).
     pub(crate) last_route_taken: bool,
+    /// The flow that a token in Route names (RFC 5626 §5.3).
+    pub(crate) flow: Option<Flow>,
+    /// The user part of this node's Record-Route entries: a flow token.
+    pub(crate) record_route_user: Option<Span>,
     /// Put this node into the path of the dialog (§16.6 step 4).
     pub(crate) record_route: bool,
     /// Parameters for that entry.
@@ -97,6 +101,8 @@ impl Plan {
             request_uri,
             routes_dropped,
             last_route_taken,
+            flow,
+            record_route_user,
             record_route,
             record_route_params,
             targets,
@@ -111,6 +117,8 @@ impl Plan {
         *request_uri = None;
         *routes_dropped = 0;
         *last_route_taken = false;
+        *flow = None;
+        *record_route_user = None;
         *record_route = false;
         record_route_params.clear();
         targets.clear();

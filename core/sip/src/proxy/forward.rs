@@ -154,7 +154,8 @@ pub(super) fn hop<'h>(
     };
     let next_hop = target.next_hop.map(|span| plan.text(span));
     let path = target.path.map(|span| plan.text(span));
-    let flow = target.flow;
+    let as_received = target.request_uri.is_none() && target.next_hop.is_none();
+    let flow = target.flow.or(plan.flow.filter(|_| as_received));
     let to = |request_uri, routes, destination: &'h [u8]| {
         let destination = next_hop.unwrap_or(destination);
         Ok(Hop { request_uri, routes, path, destination, flow })
@@ -356,6 +357,8 @@ impl<L: ModuleList> State<L> {
             let from_tag = from_tag.filter(|_| style.append_fromtag);
             let user = Uri::parse(hop.request_uri).ok().and_then(|uri| uri.user);
             let user = user.filter(|_| style.add_username);
+            let token = plan.record_route_user.map(|span| plan.text(span));
+            let user = token.or(user);
             let texts = Entry { user, from_tag, params, full_lr: style.full_lr };
             let [first, second] = record_route;
             write_record_route(&self.core.identity, flow, double.is_some(), &texts, first);

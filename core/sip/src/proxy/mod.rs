@@ -11,6 +11,7 @@ pub(crate) mod branch;
 pub(crate) mod breadth;
 pub(crate) mod cancel;
 pub(crate) mod choice;
+pub(crate) mod flow_token;
 pub(crate) mod forward;
 pub(crate) mod identity;
 pub(crate) mod overload;

@@ -341,7 +341,13 @@ pub(crate) fn branch_failed<L: ModuleList>(
     status: StatusCode,
 ) {
     let Some(kept) = state.core.contexts.get_mut(context) else { return };
-    let status = if kept.cancelled { StatusCode::REQUEST_TERMINATED } else { status };
+    // RFC 5626 §5.3.1: whoever routes by a flow that is gone has to learn that.
+    let flow_failed = failure == Failure::Transport && kept.plan.flow.is_some();
+    let status = match (kept.cancelled, flow_failed) {
+        (true, _) => StatusCode::REQUEST_TERMINATED,
+        (false, true) => StatusCode::FLOW_FAILED,
+        (false, false) => status,
+    };
     let Some(own) = kept.branches.get_mut(usize::from(index)) else { return };
     match own.state {
         BranchState::Pending(_) | BranchState::Resolving => own.state = BranchState::Failed(status),

@@ -4,26 +4,51 @@
 //! the rest of the route set leads.
 //! Invariants: the message is not changed; what was found is recorded in the plan.
 
+use super::branch::Digest;
+use super::flow_token::{self, Token};
 use super::identity::Identity;
+use super::rules::RecordRoute;
 use crate::engine::plan::Plan;
 use crate::message::{Message, NameAddr, ParseError, Uri};
+use crate::transport::Flow;
 
-/// Removes our own entries from the top of the route set. `false` when there is no Route header.
+/// What following a route set found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Followed {
+    /// No Route header.
+    Nothing,
+    /// A route set.
+    Route,
+    /// A flow token that this node did not write.
+    Altered,
+}
+
+/// Removes our own entries from the top of the route set, and takes the flow that a token of ours
+/// names. `received` is where the request came from, `digest` keyed with the node's secret.
 pub(crate) fn follow(
-    message: &Message<'_>,
-    identity: &Identity,
+    (message, received): (&Message<'_>, Flow),
+    (identity, rules): (&Identity, &RecordRoute),
+    digest: Digest,
     plan: &mut Plan,
-) -> Result<bool, ParseError> {
+) -> Result<Followed, ParseError> {
     plan.routes_dropped = 0;
     plan.last_route_taken = false;
     plan.request_uri = None;
-    let Some(first) = message.routes().next().transpose()? else { return Ok(false) };
-    if is_strict_upstream(message, identity, &first)? {
+    plan.flow = None;
+    let Some(first) = message.routes().next().transpose()? else { return Ok(Followed::Nothing) };
+    if rules.strict_recovery && is_strict_upstream(message, identity, &first)? {
         recover(message, identity, plan, &first)?;
-        return Ok(true);
+        return Ok(Followed::Route);
     }
     if is_ours(identity, &first)? {
         plan.routes_dropped = 1;
+        let user = first.uri()?.user.filter(|_| rules.flow_tokens);
+        match user.and_then(|user| flow_token::read(user, digest)) {
+            Some(Token::Altered) => return Ok(Followed::Altered),
+            // What comes from the flow itself goes the other way (RFC 5626 §5.3.1).
+            Some(Token::Of(flow)) if !is_same(&flow, &received) => plan.flow = Some(flow),
+            Some(Token::Of(_)) | None => {}
+        }
         let second = message.routes().nth(1).transpose()?;
         // With double record-routing (`r2`) the next entry is ours too, by another listener.
         if let Some(second) = second
@@ -33,7 +58,14 @@ pub(crate) fn follow(
             plan.routes_dropped = 2;
         }
     }
-    Ok(true)
+    Ok(Followed::Route)
+}
+
+fn is_same(flow: &Flow, received: &Flow) -> bool {
+    match (flow.connection, received.connection) {
+        (None, None) => flow.listener == received.listener && flow.remote == received.remote,
+        (own, theirs) => own == theirs,
+    }
 }
 
 /// Whether the hop before us routes strictly: it has put what we wrote into Record-Route into the

@@ -14,8 +14,9 @@ use crate::message::{Contacts, EditError, Edits, Message, MethodKind, Uri};
 use crate::module::host::HostAt;
 use crate::module::{Has, Module};
 use crate::proxy::cancel::Why;
+use crate::proxy::flow_token;
 use crate::proxy::forward;
-use crate::proxy::route_set;
+use crate::proxy::route_set::{self, Followed};
 use crate::time::{Duration, Instant};
 use crate::transport::Flow;
 use smallvec::SmallVec;
@@ -88,19 +89,26 @@ impl<'a, R: Routing> Request<'a, R> {
     /// Follows the Route header (RFC 3261 §16.4, §16.12): removes our own entries and recovers from
     /// a strict router before us. `None` when there is no Route and so nothing to follow.
     ///
+    /// A flow token in our own entry sends the request over the flow that it names (RFC 5626 §5.3);
+    /// when that is gone, the relay ends with 430.
+    ///
     /// # Errors
-    /// 400 when a Route value cannot be read.
+    /// 400 when a Route value cannot be read, 403 when a flow token is not ours.
     pub fn loose_route(&mut self) -> Result<Option<Within<'_, 'a, R>>, Reply> {
         let message = self.incoming.message();
         let (desk, context) = (self.desk, self.context);
+        let received = self.incoming.flow();
         let followed = desk.with(|state| {
-            let Core { contexts, identity, .. } = &mut state.core;
-            let Some(slot) = contexts.get_mut(context) else { return Ok(false) };
-            route_set::follow(&message, identity, &mut slot.plan)
+            let digest = state.core.digest();
+            let Core { contexts, identity, settings, .. } = &mut state.core;
+            let Some(slot) = contexts.get_mut(context) else { return Ok(Followed::Nothing) };
+            let by = (&**identity, &settings.rules.record_route);
+            route_set::follow((&message, received), by, digest, &mut slot.plan)
         });
         match followed {
-            Ok(true) => Ok(Some(Within { request: self })),
-            Ok(false) => Ok(None),
+            Ok(Followed::Route) => Ok(Some(Within { request: self })),
+            Ok(Followed::Nothing) => Ok(None),
+            Ok(Followed::Altered) => Err(Reply::forbidden()),
             Err(error) => Err(Reply::new(error.status().code())),
         }
     }
@@ -133,6 +141,25 @@ impl<'a, R: Routing> Request<'a, R> {
     /// Meant for INVITE, SUBSCRIBE, REFER and what else creates dialogs; asked twice, done once.
     pub fn record_route(&mut self) {
         self.plan(|plan| plan.record_route = true);
+    }
+
+    /// The same with a flow token: later requests for whoever sent this one come back over the flow
+    /// it came over (RFC 5626 §5.3). For an edge between user agents and the rest of the network.
+    pub fn record_route_flow(&mut self) {
+        let token = self.flow_token();
+        self.plan(|plan| {
+            plan.record_route = true;
+            plan.record_route_user = Some(plan.keep(token.as_bytes()));
+        });
+    }
+
+    /// A token that names the flow it came over, for the user part of a Path or Record-Route entry
+    /// of this node. It holds as long as the connection, and over UDP as long as the node's secret.
+    pub fn flow_token(&self) -> String {
+        let mut token = Vec::new();
+        let digest = self.with(|state| state.core.digest());
+        flow_token::write(&self.incoming.flow(), digest, &mut token);
+        String::from_utf8_lossy(&token).into_owned()
     }
 
     /// Changes headers or body of what will be forwarded, on every branch.

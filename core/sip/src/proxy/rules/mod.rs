@@ -153,12 +153,23 @@ pub struct RecordRoute {
     pub full_lr: bool,
     /// `add_username`: the user part of the Request-URI before the address.
     pub add_username: bool,
+    /// `loose_route_mode` without bit 1: recover from a strict router before us (RFC 3261 §16.4).
+    pub strict_recovery: bool,
+    /// `loose_route_mode` without bit 2: flow tokens in Route lead back over their flow (RFC 5626).
+    pub flow_tokens: bool,
 }
 
 impl Default for RecordRoute {
     fn default() -> RecordRoute {
         let double = DoubleRecordRoute::WhenDifferent;
-        RecordRoute { append_fromtag: true, double, full_lr: false, add_username: false }
+        RecordRoute {
+            append_fromtag: true,
+            double,
+            full_lr: false,
+            add_username: false,
+            strict_recovery: true,
+            flow_tokens: true,
+        }
     }
 }
 

@@ -93,6 +93,7 @@ impl RecordRoute {
     /// Reads `[rr]`.
     pub fn read(rr: &mut Section<'_>) -> RecordRoute {
         let default = RecordRoute::default();
+        let mode = rr.integer("loose_route_mode", 0, 0..=3);
         let double = [
             ("never", DoubleRecordRoute::Never),
             ("when_different", DoubleRecordRoute::WhenDifferent),
@@ -103,6 +104,8 @@ impl RecordRoute {
             double: rr.mode("enable_double_rr", default.double, &double),
             full_lr: rr.switch("enable_full_lr", false),
             add_username: rr.switch("add_username", false),
+            strict_recovery: mode & 1 == 0,
+            flow_tokens: mode & 2 == 0,
         }
     }
 }

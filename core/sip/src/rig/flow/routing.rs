@@ -29,6 +29,7 @@ struct Route {
 #[derive(Debug)]
 enum Step {
     RecordRoute,
+    RecordRouteFlow,
     Add(String, String),
     Remove(String),
     Progress(Reply),
@@ -112,6 +113,7 @@ fn step(text: &str) -> Result<Step, String> {
     let texts: Vec<&str> = words.iter().map(String::as_str).collect();
     match texts.as_slice() {
         ["record-route"] => Ok(Step::RecordRoute),
+        ["record-route", "flow"] => Ok(Step::RecordRouteFlow),
         ["add", name, value] => Ok(Step::Add(bare(name), (*value).to_owned())),
         ["remove", name] => Ok(Step::Remove((*name).to_owned())),
         ["progress", rest @ ..] => reply(rest).map(Step::Progress),
@@ -126,11 +128,13 @@ fn step(text: &str) -> Result<Step, String> {
             let (_, rest) = text.split_once(failure).unwrap_or_default();
             Ok(Step::On(self::failure(failure)?, Box::new(step(rest)?)))
         }
-        _ => Err("a step is `record-route`, `add Name: VALUE`, `remove Name`, `progress CODE`, \
+        _ => Err(
+            "a step is `record-route [flow]`, `add Name: VALUE`, `remove Name`, `progress CODE`, \
              `pause SPAN`, `relay [URI] [by URI] ...`, `relay-first [URI] [by URI] ...`, \
              `replicate URI`, `reply CODE [Name: VALUE]`, `drop`, `done` or \
              `on 408|4xx|challenge|timeout|cancel STEP`; texts with blanks in quotes"
-            .to_owned()),
+                .to_owned(),
+        ),
     }
 }
 
@@ -207,6 +211,7 @@ impl Routing for Scripted {
             };
             match step {
                 Step::RecordRoute => request.record_route(),
+                Step::RecordRouteFlow => request.record_route_flow(),
                 Step::Add(name, value) => {
                     request.append_header(name, value).map_err(|_| Reply::server_error())?;
                 }
