@@ -13,6 +13,7 @@ mod cores;
 pub mod counters;
 mod doorbell;
 pub mod engine;
+pub mod interfaces;
 pub mod kernel;
 mod mesh;
 pub mod node;

@@ -470,6 +470,7 @@ mod tests {
             listen: vec![listen("127.0.0.1:0"), listen("[::1]:0")],
             shards: 2,
             cores: Vec::new(),
+            mhomed: false,
             drain_timeout: PATIENCE,
             udp: UdpSettings::default(),
             udp_mtu: None,

@@ -58,6 +58,8 @@ pub struct NodeSettings {
     pub shards: u16,
     /// The cores to pin them to, in order; empty for the first ones that are allowed.
     pub cores: Vec<usize>,
+    /// Whether the listener that sends is chosen by the host's networks.
+    pub mhomed: bool,
     /// How long running transactions may take to finish at a stop.
     pub drain_timeout: Duration,
     /// `[udp]`.
@@ -101,7 +103,20 @@ impl NodeSettings {
         let drain_timeout =
             node.duration("drain_timeout", DRAIN_TIMEOUT, secs(0)..=secs(86_400), Unit::Seconds);
         let shards = u16::try_from(shards).unwrap_or(1);
-        NodeSettings { listen, shards, cores, drain_timeout, udp, udp_mtu, tcp, mesh, dns, storage }
+        let mhomed = node.switch("mhomed", false);
+        NodeSettings {
+            listen,
+            shards,
+            cores,
+            mhomed,
+            drain_timeout,
+            udp,
+            udp_mtu,
+            tcp,
+            mesh,
+            dns,
+            storage,
+        }
     }
 }
 

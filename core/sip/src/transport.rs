@@ -4,7 +4,7 @@
 //! Not here: choosing the next hop (`proxy/`), opening connections (`core/node`).
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// A transport protocol of SIP (RFC 3261 §18, RFC 7118).
@@ -116,6 +116,38 @@ pub struct Listener {
     pub advertised: String,
 }
 
+/// What leads where on a host with several interfaces, read once at the start (`mhomed`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interfaces {
+    /// The host's own addresses, each with the length of its network's prefix.
+    pub networks: Vec<(IpAddr, u8)>,
+    /// The addresses from which everything else is sent, one for each family.
+    pub default: Vec<IpAddr>,
+}
+
+impl Interfaces {
+    /// How well an address of the host fits for sending to `remote`, the higher the better: the
+    /// length of the network's prefix that they share, then the default route; 0 when not at all.
+    pub fn fit(&self, own: IpAddr, remote: IpAddr) -> u16 {
+        let shared = self.networks.iter().filter(|(address, _)| *address == own);
+        let longest = shared
+            .filter(|(_, prefix)| common_prefix(own, remote) >= *prefix)
+            .map(|(_, prefix)| u16::from(*prefix) + 2)
+            .max();
+        longest.unwrap_or_else(|| u16::from(self.default.contains(&own)))
+    }
+}
+
+/// How many bits at the front two addresses share; none when they are of two families.
+fn common_prefix(one: IpAddr, other: IpAddr) -> u8 {
+    let bits = match (one, other) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
+        (IpAddr::V6(one), IpAddr::V6(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => 0,
+    };
+    u8::try_from(bits).unwrap_or(u8::MAX)
+}
+
 /// Every listening address of the node, the same on all shards.
 #[derive(Clone, Debug)]
 pub struct Listeners(Arc<[Listener]>);
@@ -142,6 +174,29 @@ impl Listeners {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_interface_of_the_longest_network_fits_best() {
+        let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let host = Interfaces {
+            networks: vec![
+                (ip("10.0.0.1"), 8),
+                (ip("10.1.0.1"), 16),
+                (ip("192.0.2.1"), 24),
+                (ip("2001:db8::1"), 64),
+            ],
+            default: vec![ip("192.0.2.1")],
+        };
+        let best = |remote: &str| {
+            let own = ["10.0.0.1", "10.1.0.1", "192.0.2.1"];
+            own.into_iter().max_by_key(|own| host.fit(ip(own), ip(remote)))
+        };
+        assert_eq!(best("10.9.9.9"), Some("10.0.0.1"));
+        assert_eq!(best("10.1.9.9"), Some("10.1.0.1"));
+        assert_eq!(best("203.0.113.7"), Some("192.0.2.1"));
+        assert_eq!(host.fit(ip("2001:db8::1"), ip("2001:db8::7")), 66);
+        assert_eq!(host.fit(ip("2001:db8::1"), ip("10.0.0.7")), 0);
+    }
 
     #[test]
     fn names_are_recognised_in_any_case() {

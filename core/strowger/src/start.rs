@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use strowger_node::control::{self, say};
 use strowger_node::node::{Node, Seat};
-use strowger_node::{config, settings::NodeSettings};
+use strowger_node::{config, interfaces, settings::NodeSettings};
 use strowger_sip::date::Epoch;
 use strowger_sip::engine::{Engine, RowOf, Settings, Setup};
 use strowger_sip::module::{ConfiguredModules, NodeFacts};
@@ -143,6 +143,12 @@ where
         Err(cause) => return refuse(format!("cannot receive signals: {cause}")),
     };
     engine.unix_start = unix_now();
+    if node.mhomed {
+        match interfaces::read() {
+            Ok(found) => engine.interfaces = Some(found),
+            Err(cause) => return refuse(format!("cannot list the host's addresses: {cause}")),
+        }
+    }
     let node = match Node::bind(node) {
         Ok(node) => node,
         Err(cause) => return refuse(cause.to_string()),

@@ -127,7 +127,8 @@ impl<S: Types> Core<S> {
         let resolver = Resolver::new(entropy.keys());
         let refusals = Refusals::new(entropy.keys());
         let blocklist = Blocklist::new(entropy.keys());
-        let identity = Rc::new(Identity::new(&listeners, &settings.aliases));
+        let identity = Identity::new(&listeners, &settings.aliases);
+        let identity = Rc::new(identity.with_interfaces(settings.interfaces.clone()));
         let (reserved, most) = (settings.transactions_reserved, settings.transactions_max);
         Core {
             now: Instant::START,

@@ -34,7 +34,7 @@ use crate::routing::{Answer, ListOf, Policy, Reply, Routing};
 use crate::shard::{ShardId, ShardMap};
 use crate::time::{Duration, Instant, secs};
 use crate::transaction::Timers;
-use crate::transport::{Flow, Listeners, Transport};
+use crate::transport::{Flow, Interfaces, Listeners, Transport};
 use slots::{ContextId, ServerId, Watch};
 use std::rc::Rc;
 use std::task::Poll;
@@ -97,6 +97,9 @@ pub struct Settings {
     pub stream_limits: Limits,
     /// Hosts by which this node is known beside its listeners: `example.com`, `example.com:5070`.
     pub aliases: Vec<String>,
+    /// What leads where, to choose the listener that sends by it (`mhomed`); `None`: the one that
+    /// received, where it fits.
+    pub interfaces: Option<Interfaces>,
     /// Transactions for which memory is reserved at start.
     pub transactions_reserved: usize,
     /// Most server transactions, and as many client transactions; beyond, new requests get 503.
@@ -127,6 +130,7 @@ impl Default for Settings {
             limits: Limits::DATAGRAM,
             stream_limits: Limits::STREAM,
             aliases: Vec::new(),
+            interfaces: None,
             transactions_reserved: 1024,
             transactions_max: 1 << 20,
             max_inv_lifetime: secs(180),

@@ -6,7 +6,7 @@
 
 use super::branch::Branch;
 use crate::message::{Host, Uri};
-use crate::transport::{Flow, ListenerId, Listeners, Transport};
+use crate::transport::{Flow, Interfaces, ListenerId, Listeners, Transport};
 use std::net::{IpAddr, SocketAddr};
 
 /// A host and port by which this node is known.
@@ -43,6 +43,8 @@ pub(crate) struct Identity {
     names: Vec<Name>,
     /// For each listener: transport, address, and the text for Via and Record-Route.
     listeners: Vec<(Transport, SocketAddr, String)>,
+    /// With `mhomed`: which address of the host leads where.
+    interfaces: Option<Interfaces>,
 }
 
 impl Identity {
@@ -60,7 +62,12 @@ impl Identity {
             .iter()
             .map(|(_, listener)| (listener.transport, listener.bound, listener.advertised.clone()))
             .collect();
-        Identity { names, listeners }
+        Identity { names, listeners, interfaces: None }
+    }
+
+    /// The same on a host with several interfaces (`mhomed`).
+    pub(crate) fn with_interfaces(self, interfaces: Option<Interfaces>) -> Identity {
+        Identity { interfaces, ..self }
     }
 
     /// Whether this URI's host and port name this node.
@@ -78,7 +85,8 @@ impl Identity {
         self.names.iter().any(|name| name.port == Some(port) && name.host.matches(host))
     }
 
-    /// The listener to send from: the one that received when it fits, else the first that fits.
+    /// The listener to send from: the one that received when it fits, else the first that fits. With
+    /// `mhomed`, the one whose interface leads to the remote address best.
     pub(crate) fn listener_for(
         &self,
         transport: Transport,
@@ -88,11 +96,34 @@ impl Identity {
         let fits = |entry: &(Transport, SocketAddr, String)| {
             entry.0 == transport && entry.1.is_ipv4() == remote.is_ipv4()
         };
+        if let Some(interfaces) = &self.interfaces {
+            return self.leading_to(remote, interfaces, fits, received);
+        }
         if self.listeners.get(usize::from(received.0)).is_some_and(fits) {
             return Some(received);
         }
         let index = self.listeners.iter().position(fits)?;
         u16::try_from(index).ok().map(ListenerId)
+    }
+
+    /// Of those that fit, the one whose interface leads to the address best; among equals the one
+    /// that received, then the first.
+    fn leading_to(
+        &self,
+        remote: SocketAddr,
+        interfaces: &Interfaces,
+        fits: impl Fn(&(Transport, SocketAddr, String)) -> bool,
+        received: ListenerId,
+    ) -> Option<ListenerId> {
+        let mut best: Option<(u16, bool, ListenerId)> = None;
+        for (entry, index) in self.listeners.iter().zip(0..).filter(|(entry, _)| fits(entry)) {
+            let fit = interfaces.fit(entry.1.ip(), remote.ip());
+            let candidate = (fit, index == received.0, ListenerId(index));
+            if best.is_none_or(|best| (candidate.0, candidate.1) > (best.0, best.1)) {
+                best = Some(candidate);
+            }
+        }
+        best.map(|(_, _, listener)| listener)
     }
 
     /// `host[:port]` as advertised for this listener.
@@ -175,5 +206,27 @@ mod tests {
         let found = identity().listener_for(Transport::Udp, remote, ListenerId(1));
         assert_eq!(found, Some(ListenerId(0)));
         assert_eq!(identity().listener_for(Transport::Tcp, remote, ListenerId(0)), None);
+    }
+
+    #[test]
+    fn on_a_host_with_several_interfaces_the_one_that_leads_there_is_taken() {
+        let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let addresses = ["192.0.2.1:5060", "10.0.0.1:5060", "10.0.0.1:5070"];
+        let listeners = addresses.map(|bound| Listener {
+            transport: Transport::Udp,
+            bound: bound.parse().expect("an address"),
+            advertised: bound.into(),
+        });
+        let networks = vec![(ip("192.0.2.1"), 24), (ip("10.0.0.1"), 8)];
+        let interfaces = Interfaces { networks, default: vec![ip("192.0.2.1")] };
+        let identity = Identity::new(&Listeners::new(listeners.to_vec()), &[]);
+        let identity = identity.with_interfaces(Some(interfaces));
+        let found = |remote: &str, received| {
+            let remote = remote.parse().expect("an address");
+            identity.listener_for(Transport::Udp, remote, ListenerId(received))
+        };
+        assert_eq!(found("10.7.7.7:5060", 0), Some(ListenerId(1)));
+        assert_eq!(found("10.7.7.7:5060", 2), Some(ListenerId(2)));
+        assert_eq!(found("203.0.113.9:5060", 1), Some(ListenerId(0)));
     }
 }
