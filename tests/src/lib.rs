@@ -6,6 +6,7 @@
 //! that a test made is removed when the test ends.
 
 pub mod binary;
+pub mod crowd;
 pub mod database;
 pub mod datagram;
 pub mod folder;
