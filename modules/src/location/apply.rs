@@ -23,11 +23,6 @@ use strowger_sip::storage::{Haste, Ticket, Version};
 use strowger_sip::time::{Duration, ms, secs};
 use strowger_sip::transport::{Flow, ListenerId, Listeners, Transport};
 
-/// Rows of one step of a resynchronisation, and the pause after it: 100,000 rows a second, which no
-/// database here outruns.
-const RESYNC_ROWS: usize = 1000;
-const RESYNC_PAUSE: Duration = ms(10);
-
 /// How one contact was changed, and what it was before.
 #[derive(Clone, Debug)]
 pub(crate) struct Undo {
@@ -358,37 +353,9 @@ impl Location {
             _ => Some(row.aor.clone()),
         }
     }
-
-    /// Storage has dropped changes: it is told everything again, a little at a time.
-    pub(super) fn start_resync(&mut self, host: &mut impl Host<Location>) {
-        match self.settings.db_mode {
-            DbMode::Memory | DbMode::LoadOnly => return,
-            DbMode::Realtime | DbMode::Delayed | DbMode::DatabaseOnly => {}
-        }
-        if self.resync.replace(0).is_none() {
-            host.arm(host.now() + RESYNC_PAUSE, Timer::Resync);
-        }
-    }
-
-    /// The next step of that.
-    pub(super) fn resynchronise(&mut self, host: &mut impl Host<Location>) {
-        let (Some(from), Some(table)) = (self.resync.take(), &self.table) else { return };
-        let to = from.saturating_add(RESYNC_ROWS).min(table.slots());
-        for slot in from..to {
-            let Some((_, record)) = table.at(slot) else { continue };
-            for contact in record.contacts.iter().filter(|contact| !contact.facts.memory_only) {
-                let row = put(host.listeners(), &record.aor, contact, None, Haste::Later);
-                host.store(row);
-            }
-        }
-        if to < table.slots() {
-            self.resync = Some(to);
-            host.arm(host.now() + RESYNC_PAUSE, Timer::Resync);
-        }
-    }
 }
 
-fn put(
+pub(super) fn put(
     listeners: &Listeners,
     aor: &Aor,
     contact: &Contact,

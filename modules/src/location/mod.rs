@@ -15,6 +15,7 @@ mod jobs;
 mod keepalive;
 mod methods;
 mod peer;
+mod resync;
 mod row;
 mod rpc;
 mod settings;
@@ -37,6 +38,7 @@ pub use table::{RecordId, RecordMark};
 use crate::ask::{self, AskId, Asks};
 use jobs::{Asker, Job, JobId, JobMark};
 use keepalive::Sweep;
+use resync::Resync;
 use std::rc::Rc;
 use strowger_sip::date::{Epoch, UnixTime};
 use strowger_sip::engine::slots::ContextId;
@@ -89,7 +91,7 @@ pub struct Location {
     last_ruid: u64,
     sweep: Option<Sweep>,
     /// Where a resynchronisation with storage has got to.
-    resync: Option<usize>,
+    resync: Option<Resync>,
     counters: Counters,
 }
 
@@ -104,7 +106,7 @@ pub enum Timer {
     Job(JobId),
     /// The next few keep-alives.
     Sweep,
-    /// The next few rows of a resynchronisation.
+    /// The next few rows of a resynchronisation; again, because storage refused them.
     Resync,
 }
 
@@ -233,7 +235,7 @@ impl Module for Location {
             Timer::Ask(ask) => self.asks.expire(host, ask),
             Timer::Job(job) => self.give_up(host, job),
             Timer::Sweep => self.sweep(host),
-            Timer::Resync => self.resynchronise(host),
+            Timer::Resync => self.say_next(host),
         }
     }
 

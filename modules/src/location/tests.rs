@@ -184,6 +184,31 @@ fn after_an_overflow_storage_is_told_everything_again() {
     assert_eq!(town.storage.rows.len(), 50);
 }
 
+#[test]
+fn storage_is_told_no_more_than_it_has_room_for_until_it_has_everything() {
+    let mut town = Town::new(1, &stored(DbMode::Delayed));
+    for n in 0..600 {
+        town.register(&user(&format!("u{n}"), 1));
+    }
+    town.storage.rows.clear();
+    town.storage.mood = Mood::Dead;
+    let before = town.storage.orders;
+    town.note(0, Note::Resync);
+    assert_eq!(town.storage.orders - before, 256);
+    // What is dropped while it says everything again has to be said once more.
+    town.note(0, Note::Resync);
+    town.storage.mood = Mood::Refusing;
+    town.advance(6);
+    assert!(town.storage.rows.is_empty() && town.storage.orders - before >= 512);
+    town.storage.mood = Mood::Well;
+    let before = town.storage.orders;
+    town.advance(5);
+    assert_eq!(town.storage.rows.len(), 600);
+    assert_eq!(town.storage.orders - before, 1200);
+    town.advance(60);
+    assert_eq!(town.storage.orders - before, 1200);
+}
+
 fn kept_alive(settings: KeepAlive) -> House {
     let keep_alive = KeepAlive { interval: secs(40), randomize: 0, ..settings };
     let save = SaveOptions::default().behind_nat();
