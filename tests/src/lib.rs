@@ -10,6 +10,7 @@ pub mod crowd;
 pub mod database;
 pub mod datagram;
 pub mod folder;
+pub mod kamailio;
 pub mod ports;
 pub mod process;
 pub mod proxy;
