@@ -249,6 +249,8 @@ impl Location {
     ) {
         let haste = match self.settings.db_mode {
             DbMode::Memory | DbMode::LoadOnly => return,
+            // Another registrar may have refreshed it; if not, `clean` deletes it.
+            DbMode::DatabaseOnly if kind == ContactEventKind::Expire => return,
             DbMode::Realtime | DbMode::DatabaseOnly => Haste::Now,
             DbMode::Delayed => Haste::Later,
         };
@@ -285,6 +287,9 @@ impl Location {
 
     /// Takes in a row that was stored before this start.
     pub(super) fn load(&mut self, host: &mut impl Host<Location>, row: &LocationRow) {
+        if self.settings.db_mode == DbMode::Memory {
+            return;
+        }
         let Some(aor) = self.key_of(row) else { return };
         if aor.home(host.map()) != host.shard() {
             return;

@@ -104,6 +104,8 @@ pub enum Timer {
     Ask(AskId),
     /// Storage did not answer in time.
     Job(JobId),
+    /// Rows that have ended are deleted.
+    Clean,
     /// The next few keep-alives.
     Sweep,
     /// The next few rows of a resynchronisation; again, because storage refused them.
@@ -229,11 +231,16 @@ impl Module for Location {
     type Token = Ping;
     type Row = Row;
 
+    fn start(&mut self, host: &mut impl Host<Self>) {
+        self.start_cleaning(host);
+    }
+
     fn timer(&mut self, host: &mut impl Host<Self>, timer: Timer) {
         match timer {
             Timer::Expiry(record) => self.expire(host, record),
             Timer::Ask(ask) => self.asks.expire(host, ask),
             Timer::Job(job) => self.give_up(host, job),
+            Timer::Clean => self.clean(host),
             Timer::Sweep => self.sweep(host),
             Timer::Resync => self.say_next(host),
         }
@@ -263,7 +270,7 @@ impl Module for Location {
             Row::Settled(ticket, outcome) => self.settled(host, ticket, outcome),
             Row::Resync => self.start_resync(host),
             // These go to storage, none comes from there.
-            Row::Put { .. } | Row::Remove { .. } | Row::Find(..) => {}
+            Row::Put { .. } | Row::Remove { .. } | Row::Find(..) | Row::RemoveEnded(..) => {}
         }
     }
 

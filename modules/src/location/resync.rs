@@ -1,15 +1,19 @@
-//! Saying everything again to a storage that has dropped changes.
+//! Keeping storage at what is here: saying everything again, deleting what has ended.
 //!
-//! For: after an outage, and `ul.flush`: what the database has becomes what this shard has.
+//! For: after an outage, and `ul.flush`: what the database has becomes what this shard has. Rows
+//! that ended while no node was there to see it.
 //! Invariants: one step is out at a time, and the next waits until its rows are durable: more at
 //! once would find no room in storage's queue, be dropped, and have to be said again without end.
 //! A step that is refused is said again, until it is durable.
 
 use super::apply::put;
 use super::jobs::Stage;
+use super::row::Row;
 use super::settings::DbMode;
 use super::{Location, Timer};
+use strowger_sip::date::UnixTime;
 use strowger_sip::module::Host;
+use strowger_sip::shard::ShardId;
 use strowger_sip::storage::{Haste, Outcome, Ticket};
 use strowger_sip::time::{Duration, secs};
 
@@ -18,6 +22,9 @@ use strowger_sip::time::{Duration, secs};
 const STEP_ROWS: usize = 256;
 /// The pause after a step that was refused: an outage lasts seconds.
 const PAUSE: Duration = secs(1);
+/// Rows of other writers may be dated by another clock: only after so long has a row ended in every
+/// zone of time.
+const DAY: Duration = secs(86_400);
 
 /// How far it has got.
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,6 +96,30 @@ impl Location {
                 host.arm(host.now() + PAUSE, Timer::Resync);
             }
         }
+    }
+
+    /// One shard deletes for all of them.
+    pub(super) fn start_cleaning(&mut self, host: &mut impl Host<Location>) {
+        let every = self.settings.timer_interval;
+        let writes = match self.settings.db_mode {
+            DbMode::Memory | DbMode::LoadOnly => false,
+            DbMode::Realtime | DbMode::Delayed | DbMode::DatabaseOnly => true,
+        };
+        // With the filter, rows of other nodes are none of this one's business.
+        let others = self.settings.server_id_filter;
+        if writes && !others && every > Duration::ZERO && host.shard() == ShardId(0) {
+            host.arm(host.now() + every, Timer::Clean);
+        }
+    }
+
+    /// Rows of ended contacts that this node has not seen end.
+    pub(super) fn clean(&mut self, host: &mut impl Host<Location>) {
+        let at_once = self.settings.db_timer_clean || self.settings.db_mode == DbMode::DatabaseOnly;
+        let delay = self.settings.rm_expired_delay + if at_once { Duration::ZERO } else { DAY };
+        let version = self.next_version(host);
+        let date = UnixTime::default() + self.today(host).since(UnixTime::default() + delay);
+        host.store(Row::RemoveEnded(date, version));
+        self.start_cleaning(host);
     }
 
     fn end_round(&mut self, host: &mut impl Host<Location>) {

@@ -185,6 +185,55 @@ fn after_an_overflow_storage_is_told_everything_again() {
 }
 
 #[test]
+fn rows_that_nobody_saw_end_are_deleted() {
+    for (db_mode, db_timer_clean, hours) in [
+        (DbMode::DatabaseOnly, false, 0),
+        (DbMode::Delayed, true, 0),
+        (DbMode::Realtime, false, 24),
+    ] {
+        let settings = Settings { db_mode, db_timer_clean, ..Settings::default() };
+        let mut town = Town::new(2, &house(settings));
+        for n in 0..4 {
+            town.register(&user(&format!("u{n}"), 1).line("Expires: 3600"));
+        }
+        // They ended before the start, but for one that never ends and one that has time.
+        let ends = [0, BEGIN + 9999, BEGIN - 10, BEGIN - hours * 3600 - 1];
+        for ((_, record), end) in town.storage.rows.values_mut().zip(ends) {
+            record[6] = Datum::Date(UnixTime::from_secs(end));
+        }
+        town.advance(61);
+        let left = if hours == 0 { 2 } else { 3 };
+        assert_eq!(town.storage.rows.len(), left, "{db_mode:?}");
+    }
+}
+
+#[test]
+fn without_a_mode_for_it_nothing_is_loaded() {
+    let mut town = Town::new(1, &stored(DbMode::Realtime));
+    town.register(&user("bob", 1));
+    let mut town = town.restarted(1, &stored(DbMode::Memory));
+    assert_eq!(contacts(&mut town), 0);
+    let mut town = town.restarted(1, &stored(DbMode::LoadOnly));
+    assert_eq!(contacts(&mut town), 1);
+    town.register(&user("bob", 2).line("Expires: 0"));
+    town.register(&user("al", 1));
+    assert_eq!(town.storage.rows.len(), 1);
+}
+
+#[test]
+fn what_another_registrar_has_refreshed_is_not_deleted_when_it_ends_here() {
+    let mut town = Town::new(1, &stored(DbMode::DatabaseOnly));
+    town.register(&user("bob", 1).line("Expires: 100"));
+    for (_, record) in town.storage.rows.values_mut() {
+        record[6] = Datum::Date(UnixTime::from_secs(BEGIN + 1000));
+    }
+    town.advance(101);
+    assert_eq!(town.storage.rows.len(), 1);
+    let sent = town.send("192.0.2.9:5060", &invite("sip:bob@example.com", "i"));
+    assert!(sent.iter().any(|s| s.text.starts_with("INVITE sip:bob@192.0.2.10")), "{sent:?}");
+}
+
+#[test]
 fn storage_is_told_no_more_than_it_has_room_for_until_it_has_everything() {
     let mut town = Town::new(1, &stored(DbMode::Delayed));
     for n in 0..600 {
@@ -205,7 +254,7 @@ fn storage_is_told_no_more_than_it_has_room_for_until_it_has_everything() {
     town.advance(5);
     assert_eq!(town.storage.rows.len(), 600);
     assert_eq!(town.storage.orders - before, 1200);
-    town.advance(60);
+    town.advance(20);
     assert_eq!(town.storage.orders - before, 1200);
 }
 

@@ -153,6 +153,14 @@ impl Storage {
                     self.rows.remove(&key);
                 }
             }
+            Action::RemoveEnded(date) => {
+                let ended = |record: &Record| {
+                    let place = table.ends.and_then(|column| table.place(column));
+                    let end = place.and_then(|place| record.get(place));
+                    matches!(end, Some(Datum::Date(end)) if *end <= date && end.as_secs() > 0)
+                };
+                self.rows.retain(|(name, _), (_, record)| *name != table.name || !ended(record));
+            }
             Action::Find(by) => {
                 let fits = |record: &Record| {
                     by.iter().all(|(name, value)| {

@@ -109,6 +109,27 @@ impl Dialect {
         format!("DELETE FROM {} WHERE {}", self.quote(table.name), keys.join(" OR "))
     }
 
+    /// Deletes the rows that have ended by a date; those that never end stay.
+    pub(super) fn remove_ended(self, table: &Table) -> String {
+        let (name, ends) = (self.quote(table.name), self.quote(table.ends.unwrap_or("id")));
+        let by = self.placeholder(1, Kind::Date);
+        let own = match self {
+            // Dates that another writer keeps as numbers would count as less than any text.
+            Dialect::Sqlite => format!(" AND typeof({ends}) = 'text'"),
+            Dialect::Postgres | Dialect::MySql => String::new(),
+        };
+        format!("DELETE FROM {name} WHERE {ends} <= {by} AND {ends} > '1970-01-02 00:00:00'{own}")
+    }
+
+    /// Makes the indexes of a table beside those of its keys.
+    pub(super) fn create_indexes(self, table: &Table) -> Vec<String> {
+        let create = |columns: &&[&str]| {
+            let index = self.quote(&format!("{}_{}_idx", table.name, columns.join("_")));
+            format!("CREATE INDEX {index} ON {} ({})", self.quote(table.name), self.names(columns))
+        };
+        table.indexes.iter().map(create).collect()
+    }
+
     /// Finds rows by the values of these columns; all of them without any.
     pub(super) fn find(self, table: &Table, by: &[&'static str], limit: usize) -> String {
         let (columns, name) = (self.texts(table), self.quote(table.name));
@@ -351,6 +372,14 @@ mod tests {
         assert_eq!(
             Dialect::MySql.remove(&THINGS, 2),
             "DELETE FROM `things` WHERE (`name` = ?) OR (`name` = ?)"
+        );
+        assert_eq!(
+            Dialect::MySql.remove_ended(&THINGS),
+            "DELETE FROM `things` WHERE `until` <= ? AND `until` > '1970-01-02 00:00:00'"
+        );
+        assert_eq!(
+            Dialect::Sqlite.create_indexes(&THINGS),
+            ["CREATE INDEX \"things_size_note_idx\" ON \"things\" (\"size\", \"note\")"]
         );
         let find = Dialect::Postgres.find(&THINGS, &["name", "until"], 9);
         assert!(

@@ -341,9 +341,14 @@ impl<W: Rows> Thread<W> {
     fn answer(&mut self, id: u64, found: Result<Found, Failure>) {
         let Some(waiter) = self.questions.close(id) else { return };
         match found {
-            Ok(Found { records, faults }) => {
+            Ok(Found { table, mut records, faults }) => {
                 self.summary.found += 1;
                 faults.iter().for_each(|fault| self.report_skipped(&fault.to_string()));
+                records.retain(|record| {
+                    let fault = W::check(waiter.giver.place, table, record).err();
+                    fault.iter().for_each(|fault| self.report_skipped(&fault.to_string()));
+                    fault.is_none()
+                });
                 self.tell(waiter.giver, Note::Found(waiter.ticket, records));
             }
             Err(_) => self.refuse(waiter),
