@@ -21,7 +21,8 @@ use strowger_tests::sipp::Sipp;
 const USERS: usize = 20;
 /// Of `USER:example.com:secret`, as PostgreSQL computes it.
 const ACCOUNTS: &str = "INSERT INTO subscriber (username, domain, ha1) \
-                        SELECT 'user' || n, 'example.com', md5('user' || n || ':example.com:secret') \
+                        SELECT 'user' || n, 'example.com', \
+                        md5('user' || n || ':example.com:secret') \
                         FROM generate_series(1, 20) n";
 
 struct Stage {

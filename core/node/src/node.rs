@@ -467,6 +467,8 @@ mod tests {
             advertise: None,
         };
         let settings = NodeSettings {
+            secret: None,
+            secret_file: None,
             listen: vec![listen("127.0.0.1:0"), listen("[::1]:0")],
             shards: 2,
             cores: Vec::new(),
