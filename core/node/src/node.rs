@@ -432,6 +432,7 @@ mod tests {
                 Input::Peer { message, .. } => self.answer(message, out),
                 Input::Row(())
                 | Input::Unsent(_)
+                | Input::Closed(_)
                 | Input::Resolved(_, _)
                 | Input::Waited(_)
                 | Input::Broken { .. } => {}

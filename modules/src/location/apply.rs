@@ -14,7 +14,7 @@ use super::peer::Done;
 use super::row::{LocationRow, Row};
 use super::settings::DbMode;
 use super::table::{Changed, RecordId};
-use super::{Location, Timer};
+use super::{Location, Timer, streams};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use strowger_sip::message::Uri;
@@ -117,11 +117,18 @@ impl Location {
         if contacts.is_empty() && self.contacts_here(aor).is_empty() {
             return Ok(());
         }
+        let tracks = self.settings.handle_lost_tcp;
+        let before = tracks.then(|| (self.find(aor), streams::of(self.contacts_here(aor))));
+        let after = tracks.then(|| streams::of(&contacts));
         let changed = self.table(host).change(aor, |kept| {
             kept.clear();
             kept.extend(contacts);
             kept.shrink_to_fit();
         });
+        if let (Some((known, before)), Some(after)) = (before, after) {
+            let record = known.or_else(|| self.find(aor));
+            record.map(|record| self.streams.change(record, &before, &after));
+        }
         match changed {
             None => return Err(Refusal::Full),
             Some(Changed::Lives(record)) => self.watch_expiry(host, record),
@@ -131,6 +138,10 @@ impl Location {
         }
         self.start_sweep(host);
         Ok(())
+    }
+
+    fn find(&self, aor: &Aor) -> Option<RecordId> {
+        self.table.as_ref().and_then(|table| table.find(aor))
     }
 
     /// Has a timer wake when the first contact of an address ends. One that wakes earlier is left
@@ -298,6 +309,10 @@ impl Location {
         let foreign =
             settings.server_id_filter && row.contact.facts.server_id != settings.server_id;
         let listener = listener_of(host.listeners(), &row.socket);
+        if settings.db_clean_tcp && is_stream(&row.socket) {
+            // Its connection has not outlived the restart.
+            return self.forget_row(host, row);
+        }
         let elsewhere = settings.skip_remote_socket && !row.socket.is_empty() && listener.is_none();
         let today = self.today(host);
         let known = self.contacts_here(&aor);
@@ -314,6 +329,17 @@ impl Location {
         contacts.push(contact);
         if self.keep(host, &aor, contacts).is_err() {
             self.counters.rows_refused += 1;
+        }
+    }
+
+    fn forget_row(&mut self, host: &mut impl Host<Location>, row: &LocationRow) {
+        self.counters.rows_refused += 1;
+        match self.settings.db_mode {
+            DbMode::Memory | DbMode::LoadOnly => {}
+            DbMode::Realtime | DbMode::Delayed | DbMode::DatabaseOnly => {
+                let (ruid, version) = (row.contact.ruid().into(), self.next_version(host));
+                host.store(Row::Remove { ruid, version, ticket: None, haste: Haste::Later });
+            }
         }
     }
 
@@ -375,6 +401,12 @@ pub(super) fn put(
         contact: contact.clone(),
     };
     Row::Put { row: Box::new(row), ticket, haste }
+}
+
+/// Whether a stored `tcp:192.0.2.1:5060` is no datagram socket.
+fn is_stream(socket: &str) -> bool {
+    let transport = socket.split_once(':').map_or("", |(transport, _)| transport);
+    Transport::from_name(transport.as_bytes()).is_some_and(Transport::is_reliable)
 }
 
 /// The listener that a stored `udp:192.0.2.1:5060` names.

@@ -107,6 +107,8 @@ pub struct Settings {
     pub skip_remote_socket: bool,
     /// `handle_lost_tcp`: a lost connection removes its bindings.
     pub handle_lost_tcp: bool,
+    /// `db_clean_tcp`: rows of contacts over connections are deleted at start.
+    pub db_clean_tcp: bool,
     /// `db_timer_clean`: rows are deleted from storage as soon as they have ended, whoever wrote
     /// them; otherwise a day later. In mode 3 always at once.
     pub db_timer_clean: bool,
@@ -133,6 +135,7 @@ impl Default for Settings {
             server_id_filter: false,
             skip_remote_socket: false,
             handle_lost_tcp: false,
+            db_clean_tcp: false,
             db_timer_clean: false,
             contacts_max: 1 << 20,
             keep_alive: KeepAlive::default(),
@@ -173,6 +176,7 @@ impl Settings {
             server_id_filter: flag(section, "server_id_filter", false),
             skip_remote_socket: flag(section, "skip_remote_socket", false),
             handle_lost_tcp: flag(section, "handle_lost_tcp", false),
+            db_clean_tcp: flag(section, "db_clean_tcp", false),
             db_timer_clean: flag(section, "db_timer_clean", false),
             contacts_max: section
                 .integer("contacts_max", default.contacts_max as u64, 1..=u64::from(u32::MAX))
@@ -192,7 +196,7 @@ fn accept_without_effect(section: &mut Section<'_>) {
     for key in ["db_insert_update", "db_update_as_insert", "db_check_update", "db_insert_null"] {
         section.is_set(key);
     }
-    for key in ["close_expired_tcp", "db_clean_tcp", "ka_domain", "ka_filter"] {
+    for key in ["close_expired_tcp", "ka_domain", "ka_filter"] {
         section.is_set(key);
     }
 }

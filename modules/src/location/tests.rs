@@ -5,8 +5,11 @@ use crate::bench;
 use crate::registrar::SaveOptions;
 use crate::registrar::rig::{BEGIN, House, Mood, Register, Town, invite, status, values};
 use strowger_sip::date::UnixTime;
+use strowger_sip::engine::Input;
+use strowger_sip::shard::ShardMap;
 use strowger_sip::storage::{Datum, Note, Version};
 use strowger_sip::time::secs;
+use strowger_sip::transport::{ConnectionId, Flow, ListenerId, Transport};
 
 fn house(location: Settings) -> House {
     House { location, ..House::default() }
@@ -182,6 +185,56 @@ fn after_an_overflow_storage_is_told_everything_again() {
     town.note(1, Note::Resync);
     town.advance(1);
     assert_eq!(town.storage.rows.len(), 50);
+}
+
+#[test]
+fn contacts_over_a_connection_end_with_it_where_that_is_wanted() {
+    for handle_lost_tcp in [true, false] {
+        let settings =
+            Settings { handle_lost_tcp, db_mode: DbMode::Delayed, ..Settings::default() };
+        let mut town = Town::new(2, &house(settings));
+        let lost = ConnectionId(7);
+        // Of ten users some are at home on the other shard; one moves to another connection.
+        for (n, connection) in (0..10).map(|n| (n, lost)).chain([(3, ConnectionId(8))]) {
+            let name = format!("u{n}");
+            let cseq = u32::try_from(connection.0).expect("small");
+            let text = user(&name, cseq).text().replace('\n', "\r\n");
+            let home = ShardMap::new(2, (1, 2)).home(format!("call-{name}").as_bytes());
+            let remote = "192.0.2.10:5060".parse().expect("an address");
+            let flow = Flow {
+                transport: Transport::Tcp,
+                connection: Some(connection),
+                ..Flow::udp(ListenerId(0), remote)
+            };
+            let input = Input::Datagram { flow, bytes: text.as_bytes() };
+            town.node.shards[usize::from(home.0)].input(input);
+            town.settle();
+        }
+        assert_eq!(contacts(&mut town), 10);
+        town.node.shards[1].input(Input::Closed(lost));
+        town.settle();
+        let left = if handle_lost_tcp { 1 } else { 10 };
+        assert_eq!((contacts(&mut town), town.storage.rows.len()), (left, left));
+        town.node.shards[0].input(Input::Closed(ConnectionId(8)));
+        town.settle();
+        let left = if handle_lost_tcp { 0 } else { 10 };
+        assert_eq!((contacts(&mut town), town.storage.rows.len()), (left, left));
+    }
+}
+
+#[test]
+fn rows_of_connections_are_deleted_at_start_where_that_is_wanted() {
+    for (db_clean_tcp, left) in [(true, 1), (false, 2)] {
+        let settings = Settings { db_clean_tcp, db_mode: DbMode::Realtime, ..Settings::default() };
+        let house = house(settings);
+        let mut town = Town::new(2, &house);
+        town.register(&user("bob", 1));
+        town.register(&user("al", 1));
+        let row = town.storage.rows.values_mut().next().expect("a row");
+        row.1[14] = Datum::Text("tcp:192.0.2.1:5060".into());
+        let mut town = town.restarted(2, &house);
+        assert_eq!((contacts(&mut town), town.storage.rows.len()), (left, left));
+    }
 }
 
 #[test]

@@ -207,6 +207,8 @@ impl Town {
     pub(crate) fn restarted(self, shards: u16, house: &House) -> Town {
         let mut town = Town::new(shards, house);
         town.storage = self.storage;
+        // What was written before has no version any more.
+        town.storage.rows.values_mut().for_each(|(version, _)| *version = Version::default());
         for ((table, _), (_, record)) in town.storage.rows.clone() {
             for shard in &mut town.node.shards {
                 RowOf::<House>::tables(0, &mut |place, known| {

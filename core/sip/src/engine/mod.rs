@@ -34,7 +34,7 @@ use crate::routing::{Answer, ListOf, Policy, Reply, Routing};
 use crate::shard::{ShardId, ShardMap};
 use crate::time::{Duration, Instant, secs};
 use crate::transaction::Timers;
-use crate::transport::{Flow, Listeners, Transport};
+use crate::transport::{ConnectionId, Flow, Listeners, Transport};
 use slots::{ContextId, ServerId, Watch};
 use std::rc::Rc;
 use std::task::Poll;
@@ -80,6 +80,8 @@ pub enum Input<'a, P, W> {
     },
     /// A message that this shard wanted sent could not be.
     Unsent(Origin),
+    /// A connection that a peer had opened has ended.
+    Closed(ConnectionId),
     /// The answer to a question about a name.
     Resolved(Question, Resolution),
     /// A row from storage.
@@ -243,6 +245,7 @@ impl<R: Routing> Engine<R> {
                 let Core { overload, settings, now, .. } = &mut state.core;
                 overload.note(*now, delay, &settings.overload);
             }
+            Input::Closed(connection) => state.modules.closed(&mut state.core, connection),
             Input::Drain => state.core.draining = true,
         });
     }
