@@ -127,7 +127,9 @@ impl Location {
         });
         if let (Some((known, before)), Some(after)) = (before, after) {
             let record = known.or_else(|| self.find(aor));
-            record.map(|record| self.streams.change(record, &before, &after));
+            if let Some(record) = record {
+                self.streams.change(record, &before, &after);
+            }
         }
         match changed {
             None => return Err(Refusal::Full),

@@ -148,6 +148,15 @@ impl Dialect {
         format!("SELECT {id}, {columns} FROM {name} WHERE id > {after} ORDER BY id LIMIT {rows}")
     }
 
+    /// What a connection that reads pages is to be told first. A server that has not yet looked at
+    /// how long a table is reads and sorts all that is left of it for every page.
+    pub(super) const fn before_paging(self) -> Option<&'static str> {
+        match self {
+            Dialect::Postgres => Some("SET enable_sort = off; SET enable_bitmapscan = off"),
+            Dialect::Sqlite | Dialect::MySql => None,
+        }
+    }
+
     /// The columns of a table and its unique indices are asked for by its name: one row for each
     /// column.
     pub(super) const fn columns_of(self) -> &'static str {

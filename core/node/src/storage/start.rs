@@ -176,6 +176,9 @@ async fn load_all<W: Rows>(
     let mut report = LoadReport::default();
     let loading = async {
         let mut connection = Connection::open(&settings, Role::Reader).await?;
+        if let Some(hint) = connection.dialect().before_paging() {
+            connection.say(hint).await?;
+        }
         let loaded: Vec<(Place, &'static Table)> =
             tables::<W>().into_iter().filter(|(_, table)| table.loaded_at_start).collect();
         for place in loaded {
