@@ -54,10 +54,15 @@ fn run(path: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
+/// The sections of the stock routing and its modules.
+const SECTIONS: [&str; 7] =
+    ["routing", "auth", "usrloc", "registrar", "dispatcher", "permissions", "pike"];
+
 /// The node of a script: plain, or stock where one of the stock routing's sections is set.
 fn node(setup: &Setup) -> Result<Box<dyn Node>, Fault> {
     let is_of_section = |setting: &Setting| {
-        setting.kind == "set" && setting.words.first().is_some_and(|name| name.contains('.'))
+        let section = setting.words.first().and_then(|name| name.split_once('.'));
+        setting.kind == "set" && section.is_some_and(|(section, _)| SECTIONS.contains(&section))
     };
     let (sections, engine): (Vec<Setting>, Vec<Setting>) =
         setup.settings.iter().cloned().partition(is_of_section);

@@ -130,14 +130,14 @@ fn a_contact_ends_with_its_connection_where_that_is_wanted() {
             let answer = agent.answer(Instant::now() + PATIENCE);
             assert_eq!(datagram::status(&answer), Some(200), "{answer}");
         }
-        assert_eq!(proxy.summary().total("usrloc_location_contacts"), 8);
+        assert_eq!(proxy.summary().counted("usrloc_location_contacts"), 8);
         agents.truncate(3);
         let left = if handle_lost_tcp == 1 { 3 } else { 8 };
         let until = Instant::now() + PATIENCE;
         loop {
             let summary = proxy.summary();
             let is_closed = summary.counted("tcp_connections") == 3;
-            if is_closed && summary.total("usrloc_location_contacts") == left {
+            if is_closed && summary.counted("usrloc_location_contacts") == left {
                 break;
             }
             assert!(Instant::now() < until, "{summary:?}");

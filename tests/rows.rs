@@ -164,7 +164,7 @@ fn are_skipped_and_reported(stage: &Stage, more: &[(&str, &str)]) {
     let storage = proxy.storage();
     let skipped = bad.len() + more.len();
     assert_eq!((&*storage["loaded"], &*storage["skipped"]), ("3", &*skipped.to_string()));
-    assert_eq!(proxy.summary().total("usrloc_location_contacts"), 3);
+    assert_eq!(proxy.summary().counted("usrloc_location_contacts"), 3);
     assert!(bindings(&proxy, "good2").contains("<sip:good2@127.0.0.1:20006>"));
     assert!(!bindings(&proxy, "u").contains("Contact:"));
     drop(proxy);

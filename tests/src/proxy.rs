@@ -46,7 +46,16 @@ impl Proxy {
     /// When it does not say on which address it listens.
     #[must_use]
     pub fn start(arguments: &[&str]) -> Self {
-        let mut process = run(&[&["--listen", "udp:127.0.0.1:0", "--shards", "2"], arguments]);
+        Self::start_at("udp:127.0.0.1:0", arguments)
+    }
+
+    /// The same on an address that is known.
+    ///
+    /// # Panics
+    /// When it does not say that it listens.
+    #[must_use]
+    pub fn start_at(listen: &str, arguments: &[&str]) -> Self {
+        let mut process = run(&[&["--listen", listen, "--shards", "2"], arguments]);
         let address = process.wait_until("the address it listens on", listening);
         Self { process, address }
     }
