@@ -29,12 +29,14 @@ const SLACK: Duration = Duration::from_secs(3);
 enum Mode {
     Realtime,
     Delayed,
+    DatabaseOnly,
 }
 
 fn configuration(folder: &Folder, url: &str, mode: Mode) -> String {
     let mode = match mode {
         Mode::Realtime => 1,
         Mode::Delayed => 2,
+        Mode::DatabaseOnly => 3,
     };
     let text = format!(
         "[routing]\nregistrar = true\ndomains = [\"example.com\"]\n\
@@ -81,6 +83,23 @@ fn postgres_brings_a_hundred_thousand_back_up_to_the_flush_interval() {
 }
 
 #[test]
+fn sqlite_alone_knows_ten_thousand() {
+    let folder = Folder::new("survival");
+    let file = configuration(&folder, &sqlite(folder.path()), Mode::DatabaseOnly);
+    survives(&file, Mode::DatabaseOnly, CONTACTS / 10);
+}
+
+#[test]
+fn postgres_alone_knows_ten_thousand() {
+    on_server(Kind::Postgres, Mode::DatabaseOnly, CONTACTS / 10);
+}
+
+#[test]
+fn mariadb_alone_knows_ten_thousand() {
+    on_server(Kind::MariaDb, Mode::DatabaseOnly, CONTACTS / 10);
+}
+
+#[test]
 fn mariadb_brings_ten_thousand_back() {
     on_server(Kind::MariaDb, Mode::Realtime, CONTACTS / 10);
 }
@@ -102,7 +121,7 @@ fn survives(file: &str, mode: Mode, contacts: u32) {
     let mut proxy = Proxy::start(&["-f", file]);
     let loaded = begin.elapsed();
     let must = |at: Instant| match mode {
-        Mode::Realtime => at <= killed,
+        Mode::Realtime | Mode::DatabaseOnly => at <= killed,
         Mode::Delayed => at + FLUSH_INTERVAL + SLACK <= killed,
     };
     let promised: HashSet<u32> =
@@ -132,7 +151,7 @@ fn survives(file: &str, mode: Mode, contacts: u32) {
 /// killed.
 fn register_and_kill(proxy: &mut Proxy, contacts: u32, mode: Mode) -> (Tally, Instant) {
     let (first, others) = match mode {
-        Mode::Realtime => (0, 0..contacts + STILL_ASKING),
+        Mode::Realtime | Mode::DatabaseOnly => (0, 0..contacts + STILL_ASKING),
         Mode::Delayed => (contacts, contacts..contacts + STILL_ASKING),
     };
     let mut told = crowd::ask(proxy.address(), 0..first, Ask::Bind, 1, &Progress::default());

@@ -38,8 +38,8 @@ impl Stock {
     /// - `next_hop`: a SIP URI to which requests that are not for a registered user go; without it
     ///   they go to their Request-URI.
     /// - `registrar` (default false): serve REGISTER for this node's domains and call the users.
-    /// - `nat` (default false): users whose address is translated on the way are reached where their
-    ///   REGISTER came from, and kept alive as `[usrloc] natping_interval` and `ka_mode` say.
+    /// - `nat` (default false): users whose address is translated on the way are reached where
+    ///   their REGISTER came from, and kept alive as `[usrloc] natping_interval` and `ka_mode` say.
     /// - `realm`: challenge REGISTER and what a user of this node's domains sends, in this realm.
     /// - `trusted_group`: requests from addresses of this group of `[permissions]` are not
     ///   challenged.
