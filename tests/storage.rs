@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use strowger_node::storage::admin::{self, Task};
 use strowger_node::storage::{
-    self, Database, Loaded, Outlet, Ring, Storage, StorageSettings, StorageSummary,
+    self, Count, Database, Loaded, Outlet, Ring, Storage, StorageSettings, StorageSummary,
 };
 use strowger_sip::date::UnixTime;
 use strowger_sip::storage::{
@@ -247,6 +247,14 @@ fn keeps_what_it_is_given(settings: &StorageSettings) {
     outcomes.sort_unstable_by_key(|(ticket, _)| *ticket);
     assert_eq!(outcomes, [(5, Outcome::Refused), (6, Outcome::Durable)]);
     rig.give([remove_ended(EXPIRES - 1)]);
+    rig.wait_until("written", |summary| summary.waiting == 0);
+    let count = |what, seconds| {
+        rig.storage.count(&CONTACTS, what, UnixTime::from_secs(seconds)).expect("a number")
+    };
+    assert_eq!(count(Count::Rows, EXPIRES - 1), 300);
+    assert_eq!(count(Count::Rows, EXPIRES), 0);
+    assert_eq!(count(Count::Ended, EXPIRES), 300);
+    assert_eq!(count(Count::Different(&["user", "expires"]), 0), 1);
     let summary = rig.stop();
     assert_eq!((summary.waiting, summary.failures), (0, 0), "{summary}");
     let mut expected: BTreeMap<String, i64> = names().map(|name| (name, 1)).collect();

@@ -7,6 +7,7 @@
 //! written into a statement. Every column is read as text, whatever type it has, so that a row of
 //! the wrong type is a row that can be reported.
 
+use super::count::Count;
 use std::fmt::Write;
 use strowger_sip::storage::{Column, Kind, Table};
 
@@ -14,6 +15,9 @@ use strowger_sip::storage::{Column, Kind, Table};
 const VARCHAR_MAX: u16 = 4096;
 /// UTF-8's longest character, in bytes.
 const CHARACTER_BYTES_MAX: usize = 4;
+
+/// What ends before this never ends: the zero of another writer, in whatever zone of time.
+const FOR_EVER: &str = "1970-01-02 00:00:00";
 
 /// How a database wants to be spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +122,25 @@ impl Dialect {
             Dialect::Sqlite => format!(" AND typeof({ends}) = 'text'"),
             Dialect::Postgres | Dialect::MySql => String::new(),
         };
-        format!("DELETE FROM {name} WHERE {ends} <= {by} AND {ends} > '1970-01-02 00:00:00'{own}")
+        format!("DELETE FROM {name} WHERE {ends} <= {by} AND {ends} > '{FOR_EVER}'{own}")
+    }
+
+    /// Counts rows; for a table whose rows end, as of a date.
+    pub(super) fn count(self, table: &Table, what: Count) -> String {
+        let name = self.quote(table.name);
+        let columns = match what {
+            Count::Rows | Count::Ended => "id".to_owned(),
+            Count::Different(columns) => self.names(columns),
+        };
+        let condition = table.ends.map_or(String::new(), |ends| {
+            let (ends, by) = (self.quote(ends), self.placeholder(1, Kind::Date));
+            let not = if what == Count::Ended { "" } else { "NOT " };
+            format!(" WHERE {not}({ends} <= {by} AND {ends} > '{FOR_EVER}')")
+        });
+        let number = format!("CAST(COUNT(*) AS {})", self.text_type());
+        format!(
+            "SELECT {number} FROM (SELECT DISTINCT {columns} FROM {name}{condition}) AS counted"
+        )
     }
 
     /// Makes the indexes of a table beside those of its keys.

@@ -8,6 +8,7 @@
 //! again, or answers and nothing waits; meanwhile promises are refused at once.
 
 use super::connection::{Connection, Failure, Role};
+use super::count::count;
 use super::finder::{Finder, Found, Question};
 use super::load::LoadReport;
 use super::outlet::Parcel;
@@ -187,6 +188,13 @@ impl<W: Rows> Thread<W> {
                 }
             }
             Event::Control(Control::Report(to)) => drop(to.send(self.summary())),
+            Event::Control(Control::Count(table, what, now, to)) => {
+                let settings = Arc::clone(&self.settings);
+                spawn_local(async move {
+                    let counted = count(&settings, table, what, now).await;
+                    let _ = to.send(counted.map_err(|failure| failure.to_string()));
+                });
+            }
             Event::Control(Control::Stop { until, done }) => {
                 self.pending.hurry();
                 self.stop = Some((until, done));
