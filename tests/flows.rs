@@ -1,6 +1,8 @@
 //! Runs every script of `tests/flows/`, each as a test case of its own.
 //!
 //! For: `cargo test -p strowger-tests --test flows`, or some of them by a part of their names.
+//! The node has the plain routing of the script's `route` lines, or, where the set-up has settings
+//! of sections (`set registrar.min_expires 60`), the stock routing with its modules.
 //! Not here: the language (`tests/flows/README.md`), its interpreter (`core/sip/src/rig/flow/`).
 //! Invariants: a flow says at its top what it covers; one that is named after an acceptance example
 //! of the specification (`25-03-...`) cites that example.
@@ -8,7 +10,11 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use strowger_sip::rig::flow;
+use strowger::stock::Stock;
+use strowger_sip::date::Epoch;
+use strowger_sip::module::{ConfiguredModules, NodeFacts};
+use strowger_sip::rig::flow::{self, Fault, Node, Setting, Setup};
+use strowger_sip::settings::{Configuration, Place, Value};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -44,8 +50,64 @@ fn run(path: &Path) -> Result<(), Failed> {
     let shown = format!("tests/flows/{}.flow", name(path));
     covers(&name(path), &text)?;
     let files = |file: &str| std::fs::read(folder("messages").join(file)).ok();
-    flow::run(&shown, &text, &files, &flow::plain)?;
+    flow::run(&shown, &text, &files, &node)?;
     Ok(())
+}
+
+/// The sections of the stock routing and its modules.
+const SECTIONS: [&str; 7] =
+    ["routing", "auth", "usrloc", "registrar", "dispatcher", "permissions", "pike"];
+
+/// The node of a script: plain, or stock where one of the stock routing's sections is set.
+fn node(setup: &Setup) -> Result<Box<dyn Node>, Fault> {
+    let is_of_section = |setting: &Setting| {
+        let section = setting.words.first().and_then(|name| name.split_once('.'));
+        setting.kind == "set" && section.is_some_and(|(section, _)| SECTIONS.contains(&section))
+    };
+    let (sections, engine): (Vec<Setting>, Vec<Setting>) =
+        setup.settings.iter().cloned().partition(is_of_section);
+    if sections.is_empty() {
+        return flow::plain(setup);
+    }
+    let mut configuration = Configuration::empty("set");
+    for setting in &sections {
+        let [name, value] = &setting.words[..] else {
+            let what = "write `set SECTION.KEY VALUE`".to_owned();
+            return Err(Fault { line: setting.line, what });
+        };
+        let (section, key) = name.split_once('.').unwrap_or_default();
+        configuration.set(
+            section,
+            key,
+            Place::Line(u32::try_from(setting.line).unwrap_or(0)),
+            value_of(value),
+        );
+    }
+    let facts = NodeFacts {
+        name: "flow",
+        secret: b"a secret",
+        lasting_secret: b"another secret",
+        epoch: Epoch::new(1_800_000_000_000_000),
+    };
+    let ((routing, modules), problems) = configuration.read(|root| {
+        let routing = Stock::from_config(&mut root.section("routing"));
+        (routing, ConfiguredModules::configured(root, &facts))
+    });
+    if !problems.is_empty() {
+        let line = sections.first().map_or(1, |setting| setting.line);
+        return Err(Fault { line, what: problems.to_string() });
+    }
+    let setup = Setup { settings: engine, ..setup.clone() };
+    Ok(Box::new(flow::bench(&setup, routing, modules)?))
+}
+
+fn value_of(text: &str) -> Value {
+    match (text.parse(), text) {
+        (Ok(number), _) => Value::Integer(number),
+        (Err(_), "true") => Value::Boolean(true),
+        (Err(_), "false") => Value::Boolean(false),
+        (Err(_), text) => Value::String(text.to_owned()),
+    }
 }
 
 /// What a flow covers stands in the comment at its top.

@@ -2,7 +2,7 @@
 //!
 //! For: one of three forks answers, a dead target is passed over, CANCEL and 200 cross; nothing may
 //! be left (RFC 3261 §16.7, §9).
-//! Not here: random forks by the thousand (`sim.rs`), plain calls (`sipp.rs`).
+//! Not here: random forks by the thousand (`sim/sim.rs`), plain calls (`sipp.rs`).
 //! Needs: Debian's `sip-tester`. The race is played by two peers of our own: a SIPp scenario ends a
 //! call in which two messages cross.
 

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use strowger_tests::datagram::{self, Peer};
 use strowger_tests::folder::Folder;
-use strowger_tests::process::PATIENCE;
+use strowger_tests::process::{PATIENCE, Signal};
 use strowger_tests::proxy::Proxy;
 use strowger_tests::sipp::Sipp;
+use strowger_tests::stream::Connection;
 
 const USERS: usize = 40;
 
@@ -65,6 +66,83 @@ fn users_register_with_digest_and_are_called() {
         let got = callee.receive(Instant::now() + PATIENCE).expect("the request");
         let expected = format!("OPTIONS sip:user{user}@127.0.0.1:{address} SIP/2.0");
         assert!(got.starts_with(&expected), "{got}");
+    }
+}
+
+#[test]
+fn a_temporary_gruu_leads_to_its_contact_after_a_restart() {
+    let folder = Folder::new("register-gruu");
+    let file = folder.write(
+        "strowger.toml",
+        &format!(
+            "[routing]\nregistrar = true\ndomains = [\"example.com\"]\n[usrloc]\ndb_mode = 1\n\
+             [storage]\nurl = \"sqlite:{}/state.db\"\n",
+            folder.path().display()
+        ),
+    );
+    let file = file.to_str().expect("a readable path");
+    let mut proxy = Proxy::start(&["-f", file]);
+    let mut agent = Peer::new(proxy.address());
+    let contact = format!("<sip:bob@{}>;+sip.instance=\"<urn:uuid:1>\"", agent.address());
+    let more = "Supported: gruu\r\n";
+    let register = agent
+        .request("REGISTER", "sip:example.com", more)
+        .replace(
+            &format!("<sip:peer@{}>\r\n{more}", agent.address()),
+            &format!("{contact}\r\n{more}"),
+        )
+        .replace("To: <sip:example.com>", "To: <sip:bob@example.com>");
+    let answer = agent.ask(&register, PATIENCE);
+    let gruu = answer.split("temp-gruu=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let gruu = gruu.unwrap_or_else(|| panic!("no GRUU: {answer}")).to_owned();
+    assert!(!gruu.contains("bob"), "{gruu}");
+
+    proxy.process().signal(Signal::Kill);
+    proxy.process().wait(PATIENCE);
+    let proxy = Proxy::start(&["-f", file]);
+    let mut peer = Peer::new(proxy.address());
+    let options = peer.request("OPTIONS", &gruu, "Max-Forwards: 70\r\n");
+    peer.send(options.as_bytes());
+    let got = agent.receive(Instant::now() + PATIENCE).expect("the request");
+    assert!(got.starts_with(&format!("OPTIONS sip:bob@{} SIP/2.0", agent.address())), "{got}");
+}
+
+#[test]
+fn a_contact_ends_with_its_connection_where_that_is_wanted() {
+    for handle_lost_tcp in [1, 0] {
+        let folder = Folder::new("register-lost");
+        let file = folder.write(
+            "strowger.toml",
+            &format!(
+                "[routing]\nregistrar = true\ndomains = [\"example.com\"]\n\
+                 [usrloc]\nhandle_lost_tcp = {handle_lost_tcp}\n"
+            ),
+        );
+        let file = file.to_str().expect("a readable path");
+        let mut proxy = Proxy::start(&["--listen", "tcp:127.0.0.1:0", "-f", file]);
+        // Connections fall on either shard, and so do addresses.
+        let mut agents: Vec<Connection> =
+            (0..8).map(|_| Connection::open(proxy.address_of("tcp", "127.0.0.1"))).collect();
+        for (number, agent) in agents.iter_mut().enumerate() {
+            let register = agent.request("REGISTER", "sip:example.com", "");
+            let to = format!("To: <sip:user{number}@example.com>");
+            agent.send(register.replace("To: <sip:example.com>", &to).as_bytes());
+            let answer = agent.answer(Instant::now() + PATIENCE);
+            assert_eq!(datagram::status(&answer), Some(200), "{answer}");
+        }
+        assert_eq!(proxy.summary().counted("usrloc_location_contacts"), 8);
+        agents.truncate(3);
+        let left = if handle_lost_tcp == 1 { 3 } else { 8 };
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let summary = proxy.summary();
+            let is_closed = summary.counted("tcp_connections") == 3;
+            if is_closed && summary.counted("usrloc_location_contacts") == left {
+                break;
+            }
+            assert!(Instant::now() < until, "{summary:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use strowger_node::storage::admin::{self, Task};
 use strowger_node::storage::{
-    self, Database, Loaded, Outlet, Ring, Storage, StorageSettings, StorageSummary,
+    self, Count, Database, Loaded, Outlet, Ring, Storage, StorageSettings, StorageSummary,
 };
 use strowger_sip::date::UnixTime;
 use strowger_sip::storage::{
@@ -23,6 +23,8 @@ use strowger_tests::database::{self, Server};
 use strowger_tests::folder::Folder;
 use strowger_tests::process::{PATIENCE, Process, Signal};
 
+/// When all rows end.
+const EXPIRES: u64 = 1_900_000_000;
 /// The ticket of rows that are said again.
 const AGAIN: u64 = u64::MAX;
 /// Tells a process that it is the one to be killed, and on which database.
@@ -40,6 +42,8 @@ static CONTACTS: Table = Table {
         column("partition", Kind::Integer, false, "0"),
     ],
     key: &["ruid"],
+    indexes: &[&["user", "partition"]],
+    ends: Some("expires"),
     loaded_at_start: true,
 };
 
@@ -76,7 +80,7 @@ fn contact(ruid: &str, size: i64) -> Record {
         Datum::Text(ruid.to_owned()),
         Datum::Text("J\u{fc}rgen \u{1f4de} 'x\\'".to_owned()),
         if size % 2 == 0 { Datum::Null } else { Datum::Text("<sip:edge;lr>".to_owned()) },
-        Datum::Date(UnixTime::from_secs(1_900_000_000)),
+        Datum::Date(UnixTime::from_secs(EXPIRES)),
         Datum::Real(0.25),
         Datum::Integer(size),
     ]
@@ -90,6 +94,11 @@ fn put(ruid: &str, version: u64) -> Order {
 
 fn remove(ruid: &str, version: u64) -> Order {
     Order { action: Action::Remove(vec![Datum::Text(ruid.to_owned())]), ..put(ruid, version) }
+}
+
+fn remove_ended(seconds: u64) -> Order {
+    let action = Action::RemoveEnded(UnixTime::from_secs(seconds));
+    Order { action, ..put("", 1) }
 }
 
 fn promised(order: Order, ticket: u64) -> Order {
@@ -196,6 +205,12 @@ fn server(kind: database::Kind) -> (Server, StorageSettings) {
 }
 
 #[test]
+fn sqlite_keeps_what_it_is_given() {
+    let folder = Folder::new("sqlite");
+    keeps_what_it_is_given(&sqlite(&folder));
+}
+
+#[test]
 fn postgres_keeps_what_it_is_given() {
     let (_server, settings) = server(database::Kind::Postgres);
     keeps_what_it_is_given(&settings);
@@ -231,6 +246,15 @@ fn keeps_what_it_is_given(settings: &StorageSettings) {
     let mut outcomes = [rig.outcome(), rig.outcome()];
     outcomes.sort_unstable_by_key(|(ticket, _)| *ticket);
     assert_eq!(outcomes, [(5, Outcome::Refused), (6, Outcome::Durable)]);
+    rig.give([remove_ended(EXPIRES - 1)]);
+    rig.wait_until("written", |summary| summary.waiting == 0);
+    let count = |what, seconds| {
+        rig.storage.count(&CONTACTS, what, UnixTime::from_secs(seconds)).expect("a number")
+    };
+    assert_eq!(count(Count::Rows, EXPIRES - 1), 300);
+    assert_eq!(count(Count::Rows, EXPIRES), 0);
+    assert_eq!(count(Count::Ended, EXPIRES), 300);
+    assert_eq!(count(Count::Different(&["user", "expires"]), 0), 1);
     let summary = rig.stop();
     assert_eq!((summary.waiting, summary.failures), (0, 0), "{summary}");
     let mut expected: BTreeMap<String, i64> = names().map(|name| (name, 1)).collect();
@@ -239,6 +263,10 @@ fn keeps_what_it_is_given(settings: &StorageSettings) {
     expected.remove("row 2");
     expected.remove("row 3");
     assert_eq!(found(settings), expected);
+    let mut rig = Rig::start(settings);
+    rig.give([remove_ended(EXPIRES)]);
+    rig.stop();
+    assert!(found(settings).is_empty(), "all have ended");
 }
 
 /// Load on a few hundred rows, half of it promised; what was said last of each is remembered, as a

@@ -1,1 +1,1 @@
-//! The simulation is a test, `tests/sim.rs`; a package wants a library or a binary.
+//! The simulation is a test, `sim.rs`; a package wants a library or a binary.

@@ -95,6 +95,41 @@ impl Server {
         }
     }
 
+    /// Has it carry out some SQL, by its own client.
+    ///
+    /// # Panics
+    /// When it refuses.
+    pub fn run(&self, sql: &str) {
+        let _ = self.ask(sql);
+    }
+
+    /// The same; what it prints, without a frame around it.
+    ///
+    /// # Panics
+    /// When it refuses.
+    #[must_use]
+    pub fn ask(&self, sql: &str) -> String {
+        let mut client = match self.kind {
+            Kind::Postgres => {
+                let mut client = Command::new("psql");
+                client.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]).arg(self.url());
+                client
+            }
+            Kind::MariaDb => {
+                let mut client = Command::new("mariadb");
+                client.args(["--no-defaults", "-h", "127.0.0.1", "-N", "-B"]);
+                client.args([&format!("-P{}", self.port), "-ustrowger", "-psecret", "sip"]);
+                client
+            }
+        };
+        let file = self.folder.write("ask.sql", sql);
+        let file = std::fs::File::open(file).expect("the file that was written");
+        let done = client.stdin(file).output().expect("its client is installed");
+        let (said, wrong) = (&done.stdout, String::from_utf8_lossy(&done.stderr));
+        assert!(done.status.success(), "{sql}: {wrong}");
+        String::from_utf8_lossy(said).trim_end().to_owned()
+    }
+
     /// Stops all its processes where they are.
     pub fn freeze(&mut self) {
         self.signal_all("STOP");

@@ -6,9 +6,11 @@
 //! that a test made is removed when the test ends.
 
 pub mod binary;
+pub mod crowd;
 pub mod database;
 pub mod datagram;
 pub mod folder;
+pub mod kamailio;
 pub mod ports;
 pub mod process;
 pub mod proxy;

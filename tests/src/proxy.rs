@@ -46,7 +46,16 @@ impl Proxy {
     /// When it does not say on which address it listens.
     #[must_use]
     pub fn start(arguments: &[&str]) -> Self {
-        let mut process = run(&[&["--listen", "udp:127.0.0.1:0", "--shards", "2"], arguments]);
+        Self::start_at("udp:127.0.0.1:0", arguments)
+    }
+
+    /// The same on an address that is known.
+    ///
+    /// # Panics
+    /// When it does not say that it listens.
+    #[must_use]
+    pub fn start_at(listen: &str, arguments: &[&str]) -> Self {
+        let mut process = run(&[&["--listen", listen, "--shards", "2"], arguments]);
         let address = process.wait_until("the address it listens on", listening);
         Self { process, address }
     }
@@ -95,6 +104,32 @@ impl Proxy {
             (summary_lines(output).count() >= before + shards).then(|| output.to_owned())
         });
         Summary::of(&output)
+    }
+
+    /// Asks the running proxy how its storage is: the values of its summary line.
+    ///
+    /// # Panics
+    /// When it has no storage, or does not answer.
+    pub fn storage(&mut self) -> BTreeMap<String, String> {
+        let before = storage_lines(&self.process.output()).count();
+        self.process.signal(Signal::Usr1);
+        self.process.wait_until("a line of storage", |output| {
+            let lines = storage_lines(output);
+            (lines.count() > before).then(|| storage_lines(output).next_back())?
+        })
+    }
+
+    /// Memory of the process that is in use, in bytes.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.process.pid());
+        let status = std::fs::read_to_string(status).expect("a running process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kib.expect("the kernel's count") * 1024
     }
 
     /// Drains it, waits for its end and returns the summary that it leaves.
@@ -210,14 +245,26 @@ impl Summary {
 }
 
 /// The key=value pairs of every line that has a `shard=`.
-fn summary_lines(output: &str) -> impl Iterator<Item = BTreeMap<String, String>> + '_ {
-    output.lines().filter_map(|line| {
+fn summary_lines(output: &str) -> impl DoubleEndedIterator<Item = BTreeMap<String, String>> + '_ {
+    lines_with(output, key::SHARD)
+}
+
+/// The same of every line that has a `storage=`.
+fn storage_lines(output: &str) -> impl DoubleEndedIterator<Item = BTreeMap<String, String>> + '_ {
+    lines_with(output, "storage")
+}
+
+fn lines_with<'o>(
+    output: &'o str,
+    key: &'static str,
+) -> impl DoubleEndedIterator<Item = BTreeMap<String, String>> + 'o {
+    output.lines().filter_map(move |line| {
         let pairs: BTreeMap<String, String> = line
             .split_whitespace()
             .filter_map(|word| word.split_once('='))
             .map(|(name, value)| (name.to_owned(), value.trim_end_matches([',', ';']).to_owned()))
             .collect();
-        pairs.contains_key(key::SHARD).then_some(pairs)
+        pairs.contains_key(key).then_some(pairs)
     })
 }
 

@@ -18,6 +18,7 @@ pub mod kernel;
 mod mesh;
 pub mod node;
 mod resolve;
+pub mod secret;
 pub mod settings;
 mod shard;
 pub mod storage;

@@ -432,6 +432,7 @@ mod tests {
                 Input::Peer { message, .. } => self.answer(message, out),
                 Input::Row(())
                 | Input::Unsent(_)
+                | Input::Closed(_)
                 | Input::Resolved(_, _)
                 | Input::Waited(_)
                 | Input::Broken { .. } => {}
@@ -467,6 +468,8 @@ mod tests {
             advertise: None,
         };
         let settings = NodeSettings {
+            secret: None,
+            secret_file: None,
             listen: vec![listen("127.0.0.1:0"), listen("[::1]:0")],
             shards: 2,
             cores: Vec::new(),

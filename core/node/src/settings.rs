@@ -6,10 +6,12 @@
 
 use crate::mesh::MeshSettings;
 use crate::resolve::settings::DnsSettings;
+use crate::secret::SECRET_CHARACTERS_MIN;
 use crate::storage::StorageSettings;
 use crate::stream::StreamSettings;
 use crate::udp::UdpSettings;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 use strowger_sip::limits::UDP_MTU;
 use strowger_sip::settings::{Section, Text, Unit};
@@ -62,6 +64,10 @@ pub struct NodeSettings {
     pub mhomed: bool,
     /// How long running transactions may take to finish at a stop.
     pub drain_timeout: Duration,
+    /// `secret`: what is sealed for others and must be readable after a restart.
+    pub secret: Option<String>,
+    /// `secret_file`: where it is kept instead; made at the first start.
+    pub secret_file: Option<PathBuf>,
     /// `[udp]`.
     pub udp: UdpSettings,
     /// The longest request that is sent over UDP while TCP can be tried; none when it is not tried.
@@ -104,12 +110,16 @@ impl NodeSettings {
             node.duration("drain_timeout", DRAIN_TIMEOUT, secs(0)..=secs(86_400), Unit::Seconds);
         let shards = u16::try_from(shards).unwrap_or(1);
         let mhomed = node.switch("mhomed", false);
+        let secret = read_secret(&mut node);
+        let secret_file = node.string("secret_file").map(PathBuf::from);
         NodeSettings {
             listen,
             shards,
             cores,
             mhomed,
             drain_timeout,
+            secret,
+            secret_file,
             udp,
             udp_mtu,
             tcp,
@@ -118,6 +128,17 @@ impl NodeSettings {
             storage,
         }
     }
+}
+
+fn read_secret(node: &mut Section<'_>) -> Option<String> {
+    let text = node.text("secret")?;
+    if text.value.len() >= SECRET_CHARACTERS_MIN {
+        return Some(text.value);
+    }
+    let allowed = format!("at least {SECRET_CHARACTERS_MIN} characters that nobody guesses");
+    // What was written has no place in what is printed about it.
+    node.problem_at(text.place, "secret", "too short", &allowed);
+    None
 }
 
 fn read_udp(section: &mut Section<'_>) -> (UdpSettings, Option<usize>) {

@@ -34,7 +34,7 @@ use strowger_sip::engine::Input;
 use strowger_sip::message::scan_call_id;
 use strowger_sip::shard::{ShardId, ShardMap};
 use strowger_sip::time::Instant;
-use strowger_sip::transport::{Flow, ListenerId, Transport};
+use strowger_sip::transport::{ConnectionId, Flow, ListenerId, Transport};
 
 /// Parcels handled in one turn, so that the sockets get theirs. A guess.
 const PARCELS_PER_TURN: usize = 8;
@@ -197,6 +197,10 @@ impl<E: ShardEngine, U> Shard<E, U> {
                 }
             }
         }
+    }
+
+    fn next_closed(&mut self) -> Option<ConnectionId> {
+        self.streams.as_mut().and_then(Streams::next_closed)
     }
 
     /// Has connections written to, and gathers what they could not carry.
@@ -447,7 +451,10 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
                 out.sends.clear();
             }
             shard.flush_streams(now, (unsent, counters));
-            if unsent.is_empty() {
+            while let Some(connection) = shard.next_closed() {
+                shard.engine.handle(now, Input::Closed(connection), out);
+            }
+            if unsent.is_empty() && out.sends.is_empty() {
                 return;
             }
             for origin in unsent.drain(..).filter(|origin| *origin != Origin::Nobody) {

@@ -23,6 +23,10 @@ pub struct Table {
     pub columns: &'static [Column],
     /// The columns that name a row, each set unique.
     pub key: &'static [&'static str],
+    /// Other columns by which rows are found: an index is made of each set.
+    pub indexes: &'static [&'static [&'static str]],
+    /// The date after which a row is of no use to anybody, where it has one; zero is for ever.
+    pub ends: Option<&'static str>,
     /// Whether every row is handed to the shards at start.
     pub loaded_at_start: bool,
 }
@@ -104,6 +108,8 @@ pub enum Action {
     Remove(Record),
     /// Find rows by the values of some columns, and answer with [`Note::Found`].
     Find(Vec<(&'static str, Datum)>),
+    /// Delete the rows that have ended by this date ([`Table::ends`]), whoever wrote them.
+    RemoveEnded(UnixTime),
 }
 
 /// One order.
@@ -161,6 +167,15 @@ pub trait Rows: Clone + Send + Sized + 'static {
     /// # Errors
     /// When a row of the table cannot be used.
     fn from_note(place: Place, note: Note) -> Result<Option<Self>, RowFault>;
+
+    /// Whether the module at this place can use a row of its table that was asked for.
+    ///
+    /// # Errors
+    /// When it cannot.
+    fn check(place: Place, table: &'static Table, record: &Record) -> Result<(), RowFault> {
+        let _ = (place, table, record);
+        Ok(())
+    }
 }
 
 /// A module that stores nothing.
@@ -202,6 +217,12 @@ impl<A: Rows, B: Rows> Rows for Either<A, B> {
             Some(place) => Ok(B::from_note(place, note)?.map(Either::Right)),
         }
     }
+    fn check(place: Place, table: &'static Table, record: &Record) -> Result<(), RowFault> {
+        match place.checked_sub(1) {
+            None => A::check(0, table, record),
+            Some(place) => B::check(place, table, record),
+        }
+    }
 }
 
 /// A row that cannot be used: in which table, which row, and what is wrong with it.
@@ -237,6 +258,8 @@ pub enum RowCause {
     OutOfRange,
     /// Text that does not mean what it must.
     Unreadable,
+    /// Its time is over.
+    Ended,
 }
 
 impl fmt::Display for RowFault {
@@ -249,6 +272,7 @@ impl fmt::Display for RowFault {
             RowCause::TooLong { length, limit } => write!(f, "{length} bytes, {limit} allowed"),
             RowCause::OutOfRange => f.write_str("out of range"),
             RowCause::Unreadable => f.write_str("cannot be understood"),
+            RowCause::Ended => f.write_str("its time is over"),
         }
     }
 }
@@ -384,6 +408,8 @@ mod tests {
             Column { name: "until", kind: Kind::Date, nullable: true, default: "" },
         ],
         key: &["name"],
+        indexes: &[],
+        ends: None,
         loaded_at_start: true,
     };
 

@@ -27,6 +27,7 @@
 
 mod arguments;
 mod db;
+mod nat;
 pub mod prelude;
 mod start;
 pub mod stock;

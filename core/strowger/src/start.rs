@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use strowger_node::control::{self, say};
 use strowger_node::node::{Node, Seat};
-use strowger_node::{config, interfaces, settings::NodeSettings};
+use strowger_node::{config, interfaces, secret, settings::NodeSettings};
 use strowger_sip::date::Epoch;
 use strowger_sip::engine::{Engine, RowOf, Settings, Setup};
 use strowger_sip::module::{ConfiguredModules, NodeFacts};
@@ -98,7 +98,8 @@ impl Read {
 
 /// What modules are told while their sections are only checked.
 fn facts_to_check() -> NodeFacts<'static> {
-    NodeFacts { name: "check", secret: b"check", epoch: Epoch::new(0) }
+    let epoch = Epoch::new(0);
+    NodeFacts { name: "check", secret: b"check", lasting_secret: b"check", epoch }
 }
 
 /// Unix time as this process starts.
@@ -143,12 +144,14 @@ where
         Err(cause) => return refuse(format!("cannot receive signals: {cause}")),
     };
     engine.unix_start = unix_now();
-    if node.mhomed {
-        match interfaces::read() {
-            Ok(found) => engine.interfaces = Some(found),
-            Err(cause) => return refuse(format!("cannot list the host's addresses: {cause}")),
-        }
+    match node.mhomed.then(interfaces::read).transpose() {
+        Ok(found) => engine.interfaces = found,
+        Err(cause) => return refuse(format!("cannot list the host's addresses: {cause}")),
     }
+    let lasting = match secret::lasting(&node) {
+        Ok(lasting) => lasting,
+        Err(cause) => return refuse(cause.to_string()),
+    };
     let node = match Node::bind(node) {
         Ok(node) => node,
         Err(cause) => return refuse(cause.to_string()),
@@ -161,9 +164,11 @@ where
         let name =
             u32::from_be_bytes(map.derive("name").first_chunk().copied().unwrap_or_default());
         let start = u64::try_from(settings.unix_start.as_micros()).unwrap_or(0);
+        let fleeting = map.derive("lasting");
         let facts = NodeFacts {
             name: &format!("{name:08x}"),
             secret: &map.derive("modules"),
+            lasting_secret: lasting.as_deref().unwrap_or(&fleeting),
             epoch: Epoch::new(start),
         };
         let ((routing, modules), _) = configuration.read(|root| {

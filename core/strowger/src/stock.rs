@@ -5,12 +5,13 @@
 //! stay on this node's path.
 //! Not here: reading files and command lines (`start.rs`).
 
+use crate::nat::is_behind_nat;
 use strowger_modules::auth::{Auth, Authenticating};
 use strowger_modules::dispatcher::{Algorithm, Dispatcher, DispatcherRequest};
 use strowger_modules::location::Location;
 use strowger_modules::permissions::{Permissions, PermissionsRequest};
 use strowger_modules::pike::Pike;
-use strowger_modules::registrar::{ForkingTo, LookingUp, Registrar, Saving, Trusted};
+use strowger_modules::registrar::{ForkingTo, LookingUp, Registrar, SaveOptions, Saving, Trusted};
 use strowger_sip::message::{Host, MethodKind, Scheme, Uri};
 use strowger_sip::routing::{Answer, Outcome, Relay, Reply, Request, Routing};
 use strowger_sip::settings::Section;
@@ -24,6 +25,7 @@ const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REF
 pub struct Stock {
     next_hop: Option<String>,
     registrar: bool,
+    nat: bool,
     realm: Option<String>,
     trusted_group: Option<u32>,
     trunk_set: Option<u32>,
@@ -36,6 +38,8 @@ impl Stock {
     /// - `next_hop`: a SIP URI to which requests that are not for a registered user go; without it
     ///   they go to their Request-URI.
     /// - `registrar` (default false): serve REGISTER for this node's domains and call the users.
+    /// - `nat` (default false): users whose address is translated on the way are reached where
+    ///   their REGISTER came from, and kept alive as `[usrloc] natping_interval` and `ka_mode` say.
     /// - `realm`: challenge REGISTER and what a user of this node's domains sends, in this realm.
     /// - `trusted_group`: requests from addresses of this group of `[permissions]` are not
     ///   challenged.
@@ -52,6 +56,7 @@ impl Stock {
         Stock {
             next_hop: section.parsed("next_hop", next_hop),
             registrar: section.boolean("registrar", false),
+            nat: section.boolean("nat", false),
             realm: section.string("realm"),
             trusted_group: trusted.and_then(|group| u32::try_from(group).ok()),
             trunk_set: trunks.and_then(|set| u32::try_from(set).ok()),
@@ -110,12 +115,16 @@ impl Stock {
 
     /// REGISTER for one of this node's domains.
     async fn register(&self, request: &Request<'_, Stock>) -> Result<Answer, Reply> {
+        let mut options = SaveOptions::default();
+        if self.nat && is_behind_nat(request.message(), request.source().remote) {
+            options = options.behind_nat();
+        }
         let saved = match &self.realm {
             Some(realm) if !self.is_trusted(request) => {
                 let user = request.authenticate(realm).await?;
-                request.save(user).await
+                request.save_with(user, &options).await
             }
-            Some(_) | None => request.save(Trusted).await,
+            Some(_) | None => request.save_with(Trusted, &options).await,
         };
         Ok(saved?.into())
     }

@@ -42,7 +42,7 @@ use strowger_sip::module::{Configured, Departing, Host, Module, NodeFacts};
 use strowger_sip::routing::Reply;
 use strowger_sip::settings::Section;
 use strowger_sip::shard::ShardId;
-use strowger_sip::time::{Duration, secs};
+use strowger_sip::time::{Duration, Instant, secs};
 
 /// How long a routing waits for another shard or for storage. A guess: a look-up takes
 /// milliseconds, and an agent repeats its request after half a second anyway.
@@ -164,13 +164,16 @@ impl Auth {
             // Ages are compared in whole seconds: one more covers the rounding.
             let stretch = life.expire + life.drift + secs(1);
             let most = settings.nonces_max;
+            // With a secret of the settings, nonces of an earlier run are good but for this.
+            let begin = self.epoch.date(Instant::START).as_secs();
+            let forgotten = u32::try_from(begin.saturating_sub(1)).unwrap_or(u32::MAX);
             Tables {
                 accounts: Accounts::new(
                     settings.accounts.clone(),
                     settings.cache,
                     host.entropy().keys(),
                 ),
-                replays: Replays::new(stretch, most, host.entropy().keys()),
+                replays: Replays::new(stretch, most, forgotten, host.entropy().keys()),
             }
         })
     }

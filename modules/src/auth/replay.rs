@@ -88,8 +88,14 @@ pub(crate) struct Replays {
 }
 
 impl Replays {
-    /// For nonces that live so long, at most `most` of them at a time.
-    pub(crate) fn new(stretch: Duration, most: usize, secret: (u64, u64)) -> Replays {
+    /// For nonces that live so long, at most `most` of them at a time. Nonces that were issued by
+    /// the second `forgotten`, before this table was there, may have been used.
+    pub(crate) fn new(
+        stretch: Duration,
+        most: usize,
+        forgotten: u32,
+        secret: (u64, u64),
+    ) -> Replays {
         let half = most.div_ceil(2).max(1);
         Replays {
             present: Generation::new(half),
@@ -97,7 +103,7 @@ impl Replays {
             turn: Instant::START,
             stretch,
             most: half,
-            forgotten: 0,
+            forgotten,
             secret,
         }
     }
@@ -158,7 +164,7 @@ mod tests {
     use strowger_sip::time::secs;
 
     fn replays(most: usize) -> Replays {
-        Replays::new(secs(300), most, (1, 2))
+        Replays::new(secs(300), most, 0, (1, 2))
     }
 
     fn nonce(id: u64) -> Nonce {
@@ -194,6 +200,13 @@ mod tests {
             replays.record(at, nonce(second), 1, false);
             assert_eq!(replays.record(at, nonce(1), 1, false), Use::Repeated, "{second}");
         }
+    }
+
+    #[test]
+    fn what_was_issued_before_a_restart_may_have_been_used() {
+        let mut replays = Replays::new(secs(300), 8, 105, (1, 2));
+        assert_eq!(replays.record(Instant::START, nonce(5), 1, false), Use::Forgotten);
+        assert_eq!(replays.record(Instant::START, nonce(6), 1, false), Use::Fresh);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub static SUBSCRIBER: Table = Table {
         column("ha1b", 128),
     ],
     key: &["username", "domain"],
+    indexes: &[],
+    ends: None,
     loaded_at_start: false,
 };
 
@@ -106,6 +108,10 @@ impl Rows for Row {
             haste: Haste::Now,
         };
         Some((0, order))
+    }
+
+    fn check(_: Place, _: &'static Table, record: &Record) -> Result<(), RowFault> {
+        read(record).map(|_| ())
     }
 
     fn from_note(_: Place, note: Note) -> Result<Option<Row>, RowFault> {

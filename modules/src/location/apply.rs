@@ -14,7 +14,7 @@ use super::peer::Done;
 use super::row::{LocationRow, Row};
 use super::settings::DbMode;
 use super::table::{Changed, RecordId};
-use super::{Location, Timer};
+use super::{Location, Timer, streams};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use strowger_sip::message::Uri;
@@ -22,11 +22,6 @@ use strowger_sip::module::Host;
 use strowger_sip::storage::{Haste, Ticket, Version};
 use strowger_sip::time::{Duration, ms, secs};
 use strowger_sip::transport::{Flow, ListenerId, Listeners, Transport};
-
-/// Rows of one step of a resynchronisation, and the pause after it: 100,000 rows a second, which no
-/// database here outruns.
-const RESYNC_ROWS: usize = 1000;
-const RESYNC_PAUSE: Duration = ms(10);
 
 /// How one contact was changed, and what it was before.
 #[derive(Clone, Debug)]
@@ -122,11 +117,20 @@ impl Location {
         if contacts.is_empty() && self.contacts_here(aor).is_empty() {
             return Ok(());
         }
+        let tracks = self.settings.handle_lost_tcp;
+        let before = tracks.then(|| (self.find(aor), streams::of(self.contacts_here(aor))));
+        let after = tracks.then(|| streams::of(&contacts));
         let changed = self.table(host).change(aor, |kept| {
             kept.clear();
             kept.extend(contacts);
             kept.shrink_to_fit();
         });
+        if let (Some((known, before)), Some(after)) = (before, after) {
+            let record = known.or_else(|| self.find(aor));
+            if let Some(record) = record {
+                self.streams.change(record, &before, &after);
+            }
+        }
         match changed {
             None => return Err(Refusal::Full),
             Some(Changed::Lives(record)) => self.watch_expiry(host, record),
@@ -136,6 +140,10 @@ impl Location {
         }
         self.start_sweep(host);
         Ok(())
+    }
+
+    fn find(&self, aor: &Aor) -> Option<RecordId> {
+        self.table.as_ref().and_then(|table| table.find(aor))
     }
 
     /// Has a timer wake when the first contact of an address ends. One that wakes earlier is left
@@ -254,6 +262,8 @@ impl Location {
     ) {
         let haste = match self.settings.db_mode {
             DbMode::Memory | DbMode::LoadOnly => return,
+            // Another registrar may have refreshed it; if not, `clean` deletes it.
+            DbMode::DatabaseOnly if kind == ContactEventKind::Expire => return,
             DbMode::Realtime | DbMode::DatabaseOnly => Haste::Now,
             DbMode::Delayed => Haste::Later,
         };
@@ -290,6 +300,9 @@ impl Location {
 
     /// Takes in a row that was stored before this start.
     pub(super) fn load(&mut self, host: &mut impl Host<Location>, row: &LocationRow) {
+        if self.settings.db_mode == DbMode::Memory {
+            return;
+        }
         let Some(aor) = self.key_of(row) else { return };
         if aor.home(host.map()) != host.shard() {
             return;
@@ -298,6 +311,10 @@ impl Location {
         let foreign =
             settings.server_id_filter && row.contact.facts.server_id != settings.server_id;
         let listener = listener_of(host.listeners(), &row.socket);
+        if settings.db_clean_tcp && is_stream(&row.socket) {
+            // Its connection has not outlived the restart.
+            return self.forget_row(host, row);
+        }
         let elsewhere = settings.skip_remote_socket && !row.socket.is_empty() && listener.is_none();
         let today = self.today(host);
         let known = self.contacts_here(&aor);
@@ -314,6 +331,17 @@ impl Location {
         contacts.push(contact);
         if self.keep(host, &aor, contacts).is_err() {
             self.counters.rows_refused += 1;
+        }
+    }
+
+    fn forget_row(&mut self, host: &mut impl Host<Location>, row: &LocationRow) {
+        self.counters.rows_refused += 1;
+        match self.settings.db_mode {
+            DbMode::Memory | DbMode::LoadOnly => {}
+            DbMode::Realtime | DbMode::Delayed | DbMode::DatabaseOnly => {
+                let (ruid, version) = (row.contact.ruid().into(), self.next_version(host));
+                host.store(Row::Remove { ruid, version, ticket: None, haste: Haste::Later });
+            }
         }
     }
 
@@ -358,37 +386,9 @@ impl Location {
             _ => Some(row.aor.clone()),
         }
     }
-
-    /// Storage has dropped changes: it is told everything again, a little at a time.
-    pub(super) fn start_resync(&mut self, host: &mut impl Host<Location>) {
-        match self.settings.db_mode {
-            DbMode::Memory | DbMode::LoadOnly => return,
-            DbMode::Realtime | DbMode::Delayed | DbMode::DatabaseOnly => {}
-        }
-        if self.resync.replace(0).is_none() {
-            host.arm(host.now() + RESYNC_PAUSE, Timer::Resync);
-        }
-    }
-
-    /// The next step of that.
-    pub(super) fn resynchronise(&mut self, host: &mut impl Host<Location>) {
-        let (Some(from), Some(table)) = (self.resync.take(), &self.table) else { return };
-        let to = from.saturating_add(RESYNC_ROWS).min(table.slots());
-        for slot in from..to {
-            let Some((_, record)) = table.at(slot) else { continue };
-            for contact in record.contacts.iter().filter(|contact| !contact.facts.memory_only) {
-                let row = put(host.listeners(), &record.aor, contact, None, Haste::Later);
-                host.store(row);
-            }
-        }
-        if to < table.slots() {
-            self.resync = Some(to);
-            host.arm(host.now() + RESYNC_PAUSE, Timer::Resync);
-        }
-    }
 }
 
-fn put(
+pub(super) fn put(
     listeners: &Listeners,
     aor: &Aor,
     contact: &Contact,
@@ -403,6 +403,12 @@ fn put(
         contact: contact.clone(),
     };
     Row::Put { row: Box::new(row), ticket, haste }
+}
+
+/// Whether a stored `tcp:192.0.2.1:5060` is no datagram socket.
+fn is_stream(socket: &str) -> bool {
+    let transport = socket.split_once(':').map_or("", |(transport, _)| transport);
+    Transport::from_name(transport.as_bytes()).is_some_and(Transport::is_reliable)
 }
 
 /// The listener that a stored `udp:192.0.2.1:5060` names.

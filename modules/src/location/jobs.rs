@@ -50,11 +50,13 @@ pub(crate) struct Job {
 }
 
 #[derive(Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// For the rows of the address that it works on.
     Reading(Operation),
     /// For its rows to be durable.
     Writing { aor: Aor, answer: Answer, rows_left: usize, refused: bool, undo: Vec<Undo> },
+    /// For the last row of a step of a resynchronisation.
+    Repeating,
 }
 
 impl Location {
@@ -136,7 +138,11 @@ impl Location {
         Answer::Refused(Refusal::Unavailable)
     }
 
-    fn open_job(&mut self, host: &mut impl Host<Location>, stage: Stage) -> Option<JobId> {
+    pub(super) fn open_job(
+        &mut self,
+        host: &mut impl Host<Location>,
+        stage: Stage,
+    ) -> Option<JobId> {
         let id = self.jobs.insert(Job { asker: None, timer: None, stage }).ok()?;
         let timer = host.arm(host.now() + STORAGE_PATIENCE, Timer::Job(id));
         if let Some(job) = self.jobs.get_mut(id) {
@@ -167,6 +173,10 @@ impl Location {
                 if *rows_left == 0 {
                     self.finish(host, id);
                 }
+            }
+            Some(Stage::Repeating) => {
+                self.close_job(host, id);
+                self.said(host, outcome);
             }
             Some(Stage::Reading(_)) => match outcome {
                 Outcome::Durable => {}
@@ -213,9 +223,14 @@ impl Location {
         self.finish(host, id);
     }
 
+    fn close_job(&mut self, host: &mut impl Host<Location>, id: JobId) -> Option<Job> {
+        let job = self.jobs.remove(id)?;
+        job.timer.map(|timer| host.cancel(timer));
+        Some(job)
+    }
+
     fn finish(&mut self, host: &mut impl Host<Location>, id: JobId) {
-        let Some(Job { asker, timer, stage }) = self.jobs.remove(id) else { return };
-        timer.map(|timer| host.cancel(timer));
+        let Some(Job { asker, stage, .. }) = self.close_job(host, id) else { return };
         let answer = match stage {
             Stage::Writing { refused: false, answer, .. } => answer,
             Stage::Writing { refused: true, aor, undo, .. } => {
@@ -223,6 +238,7 @@ impl Location {
                 Answer::Refused(Refusal::NotDurable)
             }
             Stage::Reading(_) => Answer::Refused(Refusal::NotDurable),
+            Stage::Repeating => return self.said(host, Outcome::Refused),
         };
         self.deliver(host, asker, answer);
     }

@@ -15,9 +15,11 @@ mod jobs;
 mod keepalive;
 mod methods;
 mod peer;
+mod resync;
 mod row;
 mod rpc;
 mod settings;
+mod streams;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -37,7 +39,9 @@ pub use table::{RecordId, RecordMark};
 use crate::ask::{self, AskId, Asks};
 use jobs::{Asker, Job, JobId, JobMark};
 use keepalive::Sweep;
+use resync::Resync;
 use std::rc::Rc;
+use streams::Streams;
 use strowger_sip::date::{Epoch, UnixTime};
 use strowger_sip::engine::slots::ContextId;
 use strowger_sip::module::{Command, Configured, Fault, Has, Heard, Host, Module, NodeFacts};
@@ -47,6 +51,7 @@ use strowger_sip::shard::ShardId;
 use strowger_sip::storage::Version;
 use strowger_sip::time::{Duration, secs};
 use strowger_sip::transaction::Slab;
+use strowger_sip::transport::ConnectionId;
 use table::Table;
 
 /// How long a routing waits for an address's owner and its storage. A guess: longer than a slow
@@ -64,6 +69,8 @@ pub struct Counters {
     pub expired: u64,
     /// Contacts that were removed because they did not answer keep-alives.
     pub silent: u64,
+    /// Contacts that were removed because their connection was lost.
+    pub lost: u64,
     /// Keep-alives sent.
     pub pings: u64,
     /// Rows from storage that could not be used or were not wanted.
@@ -88,8 +95,10 @@ pub struct Location {
     last_version: Version,
     last_ruid: u64,
     sweep: Option<Sweep>,
+    /// Kept with `handle_lost_tcp`.
+    streams: Streams,
     /// Where a resynchronisation with storage has got to.
-    resync: Option<usize>,
+    resync: Option<Resync>,
     counters: Counters,
 }
 
@@ -102,9 +111,11 @@ pub enum Timer {
     Ask(AskId),
     /// Storage did not answer in time.
     Job(JobId),
+    /// Rows that have ended are deleted.
+    Clean,
     /// The next few keep-alives.
     Sweep,
-    /// The next few rows of a resynchronisation.
+    /// The next few rows of a resynchronisation; again, because storage refused them.
     Resync,
 }
 
@@ -137,6 +148,7 @@ impl Location {
             last_version: Version::default(),
             last_ruid: 0,
             sweep: None,
+            streams: Streams::default(),
             resync: None,
             counters: Counters::default(),
         }
@@ -227,13 +239,18 @@ impl Module for Location {
     type Token = Ping;
     type Row = Row;
 
+    fn start(&mut self, host: &mut impl Host<Self>) {
+        self.start_cleaning(host);
+    }
+
     fn timer(&mut self, host: &mut impl Host<Self>, timer: Timer) {
         match timer {
             Timer::Expiry(record) => self.expire(host, record),
             Timer::Ask(ask) => self.asks.expire(host, ask),
             Timer::Job(job) => self.give_up(host, job),
+            Timer::Clean => self.clean(host),
             Timer::Sweep => self.sweep(host),
-            Timer::Resync => self.resynchronise(host),
+            Timer::Resync => self.say_next(host),
         }
     }
 
@@ -243,8 +260,13 @@ impl Module for Location {
                 Ok(answer) => host.tell(from, Peer::Answer { ask, answer }),
                 Err(job) => self.answer_to(job, Asker { shard: from, ask }),
             },
+            Peer::Lost(connection) => self.lost(host, connection),
             Peer::Answer { ask, answer } => self.asks.answer(host, ask, answer),
         }
+    }
+
+    fn closed(&mut self, host: &mut impl Host<Self>, connection: ConnectionId) {
+        self.tell_lost(host, connection);
     }
 
     fn answered(&mut self, host: &mut impl Host<Self>, token: Ping, answer: Heard<'_>) {
@@ -261,7 +283,7 @@ impl Module for Location {
             Row::Settled(ticket, outcome) => self.settled(host, ticket, outcome),
             Row::Resync => self.start_resync(host),
             // These go to storage, none comes from there.
-            Row::Put { .. } | Row::Remove { .. } | Row::Find(..) => {}
+            Row::Put { .. } | Row::Remove { .. } | Row::Find(..) | Row::RemoveEnded(..) => {}
         }
     }
 
@@ -284,6 +306,7 @@ impl Module for Location {
         each("usrloc_location_contacts", contacts as u64);
         each("usrloc_location_expires", self.counters.expired);
         each("usrloc_silent_contacts", self.counters.silent);
+        each("usrloc_lost_contacts", self.counters.lost);
         each("usrloc_pings", self.counters.pings);
         each("usrloc_rows_refused", self.counters.rows_refused);
         each("usrloc_undone", self.counters.undone);

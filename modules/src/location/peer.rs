@@ -7,6 +7,7 @@ use super::aor::Aor;
 use super::change::{Change, Refusal};
 use super::contact::Contact;
 use crate::ask::AskId;
+use strowger_sip::transport::ConnectionId;
 
 /// A message between shards.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub enum Peer {
         /// What is to be done.
         operation: Box<Operation>,
     },
+    /// To everybody: this connection has ended.
+    Lost(ConnectionId),
     /// Back to the asker.
     Answer {
         /// Its id.

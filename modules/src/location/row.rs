@@ -44,6 +44,8 @@ pub static LOCATION: Table = Table {
         column("partition", Kind::Integer, false, "0"),
     ],
     key: &["ruid"],
+    indexes: &[&["username", "domain"], &["expires"]],
+    ends: Some("expires"),
     loaded_at_start: true,
 };
 
@@ -87,6 +89,8 @@ pub enum Row {
     },
     /// To storage: which contacts has this address?
     Find(Aor, Ticket),
+    /// To storage: delete what has ended by this date.
+    RemoveEnded(UnixTime, Version),
     /// From storage: a row that was there at start.
     Loaded(Arc<LocationRow>),
     /// From storage: the answer to [`Row::Find`].
@@ -132,9 +136,20 @@ impl Rows for Row {
                 ticket: Some(ticket),
                 haste: Haste::Now,
             },
+            Row::RemoveEnded(date, version) => Order {
+                table: &LOCATION,
+                version,
+                action: Action::RemoveEnded(date),
+                ticket: None,
+                haste: Haste::Later,
+            },
             Row::Loaded(_) | Row::Found { .. } | Row::Settled(..) | Row::Resync => return None,
         };
         Some((0, order))
+    }
+
+    fn check(_: Place, _: &'static Table, record: &Record) -> Result<(), RowFault> {
+        read(record).map(|_| ())
     }
 
     fn from_note(_: Place, note: Note) -> Result<Option<Row>, RowFault> {

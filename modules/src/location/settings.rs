@@ -92,7 +92,8 @@ pub struct Settings {
     pub desc_time_order: bool,
     /// `use_domain`: the domain is part of an address's key.
     pub use_domain: bool,
-    /// `timer_interval`: how long a delayed row may wait for its batch.
+    /// `timer_interval`: how often rows that have ended are deleted from storage; zero for never.
+    /// (How long a delayed row waits for its batch is `[storage] flush_interval`.)
     pub timer_interval: Duration,
     /// `nat_bflag`: the branch flag that marks contacts behind a NAT.
     pub nat_bflag: Option<u32>,
@@ -106,9 +107,10 @@ pub struct Settings {
     pub skip_remote_socket: bool,
     /// `handle_lost_tcp`: a lost connection removes its bindings.
     pub handle_lost_tcp: bool,
-    /// `fetch_rows`: rows of one batch while loading.
-    pub fetch_rows: u32,
-    /// `db_timer_clean`: storage deletes expired rows by itself too.
+    /// `db_clean_tcp`: rows of contacts over connections are deleted at start.
+    pub db_clean_tcp: bool,
+    /// `db_timer_clean`: rows are deleted from storage as soon as they have ended, whoever wrote
+    /// them; otherwise a day later. In mode 3 always at once.
     pub db_timer_clean: bool,
     /// `contacts_max`: most contacts of one shard; beyond, new ones get 503.
     pub contacts_max: usize,
@@ -133,7 +135,7 @@ impl Default for Settings {
             server_id_filter: false,
             skip_remote_socket: false,
             handle_lost_tcp: false,
-            fetch_rows: 2000,
+            db_clean_tcp: false,
             db_timer_clean: false,
             contacts_max: 1 << 20,
             keep_alive: KeepAlive::default(),
@@ -174,7 +176,7 @@ impl Settings {
             server_id_filter: flag(section, "server_id_filter", false),
             skip_remote_socket: flag(section, "skip_remote_socket", false),
             handle_lost_tcp: flag(section, "handle_lost_tcp", false),
-            fetch_rows: number(section, "fetch_rows", default.fetch_rows, 1..=1_000_000),
+            db_clean_tcp: flag(section, "db_clean_tcp", false),
             db_timer_clean: flag(section, "db_timer_clean", false),
             contacts_max: section
                 .integer("contacts_max", default.contacts_max as u64, 1..=u64::from(u32::MAX))
@@ -188,13 +190,13 @@ impl Settings {
 /// Keys that mean something to Kamailio's memory or processes and nothing here, accepted so that
 /// an operator's file need not be searched for them.
 fn accept_without_effect(section: &mut Section<'_>) {
-    for key in ["hash_size", "timer_procs", "preload", "db_ops_ruid"] {
+    for key in ["hash_size", "timer_procs", "preload", "db_ops_ruid", "fetch_rows"] {
         section.is_set(key);
     }
     for key in ["db_insert_update", "db_update_as_insert", "db_check_update", "db_insert_null"] {
         section.is_set(key);
     }
-    for key in ["close_expired_tcp", "db_clean_tcp", "ka_domain", "ka_filter"] {
+    for key in ["close_expired_tcp", "ka_domain", "ka_filter"] {
         section.is_set(key);
     }
 }

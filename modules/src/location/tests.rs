@@ -5,8 +5,11 @@ use crate::bench;
 use crate::registrar::SaveOptions;
 use crate::registrar::rig::{BEGIN, House, Mood, Register, Town, invite, status, values};
 use strowger_sip::date::UnixTime;
+use strowger_sip::engine::Input;
+use strowger_sip::shard::ShardMap;
 use strowger_sip::storage::{Datum, Note, Version};
 use strowger_sip::time::secs;
+use strowger_sip::transport::{ConnectionId, Flow, ListenerId, Transport};
 
 fn house(location: Settings) -> House {
     House { location, ..House::default() }
@@ -182,6 +185,130 @@ fn after_an_overflow_storage_is_told_everything_again() {
     town.note(1, Note::Resync);
     town.advance(1);
     assert_eq!(town.storage.rows.len(), 50);
+}
+
+#[test]
+fn contacts_over_a_connection_end_with_it_where_that_is_wanted() {
+    for handle_lost_tcp in [true, false] {
+        let settings =
+            Settings { handle_lost_tcp, db_mode: DbMode::Delayed, ..Settings::default() };
+        let mut town = Town::new(2, &house(settings));
+        let lost = ConnectionId(7);
+        // Of ten users some are at home on the other shard; one moves to another connection.
+        for (n, connection) in (0..10).map(|n| (n, lost)).chain([(3, ConnectionId(8))]) {
+            let name = format!("u{n}");
+            let cseq = u32::try_from(connection.0).expect("small");
+            let text = user(&name, cseq).text().replace('\n', "\r\n");
+            let home = ShardMap::new(2, (1, 2)).home(format!("call-{name}").as_bytes());
+            let remote = "192.0.2.10:5060".parse().expect("an address");
+            let flow = Flow {
+                transport: Transport::Tcp,
+                connection: Some(connection),
+                ..Flow::udp(ListenerId(0), remote)
+            };
+            let input = Input::Datagram { flow, bytes: text.as_bytes() };
+            town.node.shards[usize::from(home.0)].input(input);
+            town.settle();
+        }
+        assert_eq!(contacts(&mut town), 10);
+        town.node.shards[1].input(Input::Closed(lost));
+        town.settle();
+        let left = if handle_lost_tcp { 1 } else { 10 };
+        assert_eq!((contacts(&mut town), town.storage.rows.len()), (left, left));
+        town.node.shards[0].input(Input::Closed(ConnectionId(8)));
+        town.settle();
+        let left = if handle_lost_tcp { 0 } else { 10 };
+        assert_eq!((contacts(&mut town), town.storage.rows.len()), (left, left));
+    }
+}
+
+#[test]
+fn rows_of_connections_are_deleted_at_start_where_that_is_wanted() {
+    for (db_clean_tcp, left) in [(true, 1), (false, 2)] {
+        let settings = Settings { db_clean_tcp, db_mode: DbMode::Realtime, ..Settings::default() };
+        let house = house(settings);
+        let mut town = Town::new(2, &house);
+        town.register(&user("bob", 1));
+        town.register(&user("al", 1));
+        let row = town.storage.rows.values_mut().next().expect("a row");
+        row.1[14] = Datum::Text("tcp:192.0.2.1:5060".into());
+        let mut town = town.restarted(2, &house);
+        assert_eq!((contacts(&mut town), town.storage.rows.len()), (left, left));
+    }
+}
+
+#[test]
+fn rows_that_nobody_saw_end_are_deleted() {
+    for (db_mode, db_timer_clean, hours) in [
+        (DbMode::DatabaseOnly, false, 0),
+        (DbMode::Delayed, true, 0),
+        (DbMode::Realtime, false, 24),
+    ] {
+        let settings = Settings { db_mode, db_timer_clean, ..Settings::default() };
+        let mut town = Town::new(2, &house(settings));
+        for n in 0..4 {
+            town.register(&user(&format!("u{n}"), 1).line("Expires: 3600"));
+        }
+        // They ended before the start, but for one that never ends and one that has time.
+        let ends = [0, BEGIN + 9999, BEGIN - 10, BEGIN - hours * 3600 - 1];
+        for ((_, record), end) in town.storage.rows.values_mut().zip(ends) {
+            record[6] = Datum::Date(UnixTime::from_secs(end));
+        }
+        town.advance(61);
+        let left = if hours == 0 { 2 } else { 3 };
+        assert_eq!(town.storage.rows.len(), left, "{db_mode:?}");
+    }
+}
+
+#[test]
+fn without_a_mode_for_it_nothing_is_loaded() {
+    let mut town = Town::new(1, &stored(DbMode::Realtime));
+    town.register(&user("bob", 1));
+    let mut town = town.restarted(1, &stored(DbMode::Memory));
+    assert_eq!(contacts(&mut town), 0);
+    let mut town = town.restarted(1, &stored(DbMode::LoadOnly));
+    assert_eq!(contacts(&mut town), 1);
+    town.register(&user("bob", 2).line("Expires: 0"));
+    town.register(&user("al", 1));
+    assert_eq!(town.storage.rows.len(), 1);
+}
+
+#[test]
+fn what_another_registrar_has_refreshed_is_not_deleted_when_it_ends_here() {
+    let mut town = Town::new(1, &stored(DbMode::DatabaseOnly));
+    town.register(&user("bob", 1).line("Expires: 100"));
+    for (_, record) in town.storage.rows.values_mut() {
+        record[6] = Datum::Date(UnixTime::from_secs(BEGIN + 1000));
+    }
+    town.advance(101);
+    assert_eq!(town.storage.rows.len(), 1);
+    let sent = town.send("192.0.2.9:5060", &invite("sip:bob@example.com", "i"));
+    assert!(sent.iter().any(|s| s.text.starts_with("INVITE sip:bob@192.0.2.10")), "{sent:?}");
+}
+
+#[test]
+fn storage_is_told_no_more_than_it_has_room_for_until_it_has_everything() {
+    let mut town = Town::new(1, &stored(DbMode::Delayed));
+    for n in 0..600 {
+        town.register(&user(&format!("u{n}"), 1));
+    }
+    town.storage.rows.clear();
+    town.storage.mood = Mood::Dead;
+    let before = town.storage.orders;
+    town.note(0, Note::Resync);
+    assert_eq!(town.storage.orders - before, 256);
+    // What is dropped while it says everything again has to be said once more.
+    town.note(0, Note::Resync);
+    town.storage.mood = Mood::Refusing;
+    town.advance(6);
+    assert!(town.storage.rows.is_empty() && town.storage.orders - before >= 512);
+    town.storage.mood = Mood::Well;
+    let before = town.storage.orders;
+    town.advance(5);
+    assert_eq!(town.storage.rows.len(), 600);
+    assert_eq!(town.storage.orders - before, 1200);
+    town.advance(20);
+    assert_eq!(town.storage.orders - before, 1200);
 }
 
 fn kept_alive(settings: KeepAlive) -> House {

@@ -85,6 +85,6 @@ impl Module for Registrar {
 
 impl Configured for Registrar {
     fn configured(section: &mut Section<'_>, node: &NodeFacts<'_>) -> Registrar {
-        Registrar::new(Settings::from_config(section), node.secret)
+        Registrar::new(Settings::from_config(section), node.lasting_secret)
     }
 }

@@ -153,6 +153,14 @@ impl Storage {
                     self.rows.remove(&key);
                 }
             }
+            Action::RemoveEnded(date) => {
+                let ended = |record: &Record| {
+                    let place = table.ends.and_then(|column| table.place(column));
+                    let end = place.and_then(|place| record.get(place));
+                    matches!(end, Some(Datum::Date(end)) if *end <= date && end.as_secs() > 0)
+                };
+                self.rows.retain(|(name, _), (_, record)| *name != table.name || !ended(record));
+            }
             Action::Find(by) => {
                 let fits = |record: &Record| {
                     by.iter().all(|(name, value)| {
@@ -199,6 +207,8 @@ impl Town {
     pub(crate) fn restarted(self, shards: u16, house: &House) -> Town {
         let mut town = Town::new(shards, house);
         town.storage = self.storage;
+        // What was written before has no version any more.
+        town.storage.rows.values_mut().for_each(|(version, _)| *version = Version::default());
         for ((table, _), (_, record)) in town.storage.rows.clone() {
             for shard in &mut town.node.shards {
                 RowOf::<House>::tables(0, &mut |place, known| {

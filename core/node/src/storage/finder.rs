@@ -28,8 +28,9 @@ pub(super) struct Question {
 }
 
 /// What was found.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Found {
+    pub(super) table: &'static Table,
     pub(super) records: Vec<Record>,
     /// Rows that are no text at all.
     pub(super) faults: Vec<RowFault>,
@@ -77,7 +78,7 @@ async fn find(connection: &mut Connection, question: &Question) -> Result<Found,
     let names: Vec<&'static str> = by.iter().map(|(name, _)| *name).collect();
     let values: Vec<Value> = by.iter().map(|(_, value)| value.clone()).collect();
     let sql = connection.dialect().find(table, &names, ROWS_MAX);
-    let mut found = Found::default();
+    let mut found = Found { table, records: Vec::new(), faults: Vec::new() };
     for texts in connection.fetch(sql.into(), &values).await? {
         match record(table, texts) {
             Ok(record) => found.records.push(record),

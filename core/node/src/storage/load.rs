@@ -8,7 +8,9 @@
 use super::connection::{Connection, Failure};
 use super::value::{Texts, Value, record};
 use std::sync::Arc;
-use strowger_sip::storage::{Note, Place, RowFault, Rows, Table};
+use std::time::UNIX_EPOCH;
+use strowger_sip::date::UnixTime;
+use strowger_sip::storage::{Datum, Note, Place, Reader, Record, RowCause, RowFault, Rows, Table};
 
 /// Faults that are reported one by one; the others are counted.
 const REPORTED_MAX: usize = 20;
@@ -50,28 +52,51 @@ pub(super) async fn table<W: Rows>(
 ) -> Result<(), Failure> {
     let sql: Arc<str> = connection.dialect().page(table, fetch_rows).into();
     let mut after = i64::MIN;
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default();
+    let now = UnixTime::from_secs(now.as_secs());
     loop {
         let values = [Value::Integer(Some(after))];
         let page = connection.fetch(Arc::clone(&sql), &values).await?;
         let Some(last) = page.last().and_then(serial) else { return Ok(()) };
         let mut rows = Vec::with_capacity(page.len());
+        let mut ended_rows = Vec::new();
         for mut texts in page {
             texts.remove(0);
-            let row = record(table, texts)
-                .and_then(|record| W::from_note(place, Note::Loaded(table, record)));
+            let mut ended = None;
+            let row = record(table, texts).and_then(|record| {
+                ended = end_of(table, &record, now);
+                W::from_note(place, Note::Loaded(table, record))
+            });
             match row {
-                Ok(Some(row)) => rows.push(row),
+                // Told all the same: whose it is may want to delete it.
+                Ok(Some(row)) => match ended {
+                    Some(fault) => {
+                        report.skip(&fault);
+                        ended_rows.push(row);
+                    }
+                    None => rows.push(row),
+                },
                 Ok(None) => {}
                 Err(fault) => report.skip(&fault),
             }
         }
         report.rows += u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        rows.extend(ended_rows);
         for shard in shards {
             // A shard that is gone shows elsewhere.
             let _ = shard.send_async(Loaded::Rows(rows.clone())).await;
         }
         after = last;
     }
+}
+
+/// That a row's time is over, if it is.
+fn end_of(table: &'static Table, record: &Record, now: UnixTime) -> Option<RowFault> {
+    let column = table.ends?;
+    let Some(Datum::Date(end)) = record.get(table.place(column)?) else { return None };
+    let is_over = *end > UnixTime::default() && *end <= now;
+    let key = table.key.first().copied().unwrap_or_default();
+    is_over.then(|| Reader::new(table, record, key).fault(column, RowCause::Ended))
 }
 
 fn serial(texts: &Texts) -> Option<i64> {

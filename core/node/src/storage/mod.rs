@@ -9,6 +9,7 @@
 
 pub mod admin;
 mod connection;
+mod count;
 mod finder;
 mod load;
 mod outlet;
@@ -26,6 +27,7 @@ mod turn;
 mod value;
 mod writer;
 
+pub use count::Count;
 pub use load::Loaded;
 pub use outlet::{Given, Outlet};
 pub use schema::SchemaFault;

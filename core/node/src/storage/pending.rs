@@ -155,7 +155,7 @@ impl Pending {
         let Some(entry) = self.waiting.get_mut(&key) else {
             let most = match change.verb {
                 Verb::Put => self.bytes_max,
-                Verb::Remove => self.bytes_max / 4 * REMOVALS_FOURTHS,
+                Verb::Remove | Verb::RemoveEnded => self.bytes_max / 4 * REMOVALS_FOURTHS,
             };
             if self.bytes + bytes > most {
                 return Added::Full;

@@ -118,6 +118,9 @@ pub(super) async fn create(
     for table in tables {
         if columns(connection, table.name).await?.is_empty() {
             connection.say(&dialect.create(table)).await?;
+            for index in dialect.create_indexes(table) {
+                connection.say(&index).await?;
+            }
             write_version(connection, table).await?;
             done.push(format!("table {}: made, version {}", table.name, table.version));
         }

@@ -7,6 +7,7 @@
 //! written into a statement. Every column is read as text, whatever type it has, so that a row of
 //! the wrong type is a row that can be reported.
 
+use super::count::Count;
 use std::fmt::Write;
 use strowger_sip::storage::{Column, Kind, Table};
 
@@ -14,6 +15,9 @@ use strowger_sip::storage::{Column, Kind, Table};
 const VARCHAR_MAX: u16 = 4096;
 /// UTF-8's longest character, in bytes.
 const CHARACTER_BYTES_MAX: usize = 4;
+
+/// What ends before this never ends: the zero of another writer, in whatever zone of time.
+const FOR_EVER: &str = "1970-01-02 00:00:00";
 
 /// How a database wants to be spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +113,45 @@ impl Dialect {
         format!("DELETE FROM {} WHERE {}", self.quote(table.name), keys.join(" OR "))
     }
 
+    /// Deletes the rows that have ended by a date; those that never end stay.
+    pub(super) fn remove_ended(self, table: &Table) -> String {
+        let (name, ends) = (self.quote(table.name), self.quote(table.ends.unwrap_or("id")));
+        let by = self.placeholder(1, Kind::Date);
+        let own = match self {
+            // Dates that another writer keeps as numbers would count as less than any text.
+            Dialect::Sqlite => format!(" AND typeof({ends}) = 'text'"),
+            Dialect::Postgres | Dialect::MySql => String::new(),
+        };
+        format!("DELETE FROM {name} WHERE {ends} <= {by} AND {ends} > '{FOR_EVER}'{own}")
+    }
+
+    /// Counts rows; for a table whose rows end, as of a date.
+    pub(super) fn count(self, table: &Table, what: Count) -> String {
+        let name = self.quote(table.name);
+        let columns = match what {
+            Count::Rows | Count::Ended => "id".to_owned(),
+            Count::Different(columns) => self.names(columns),
+        };
+        let condition = table.ends.map_or(String::new(), |ends| {
+            let (ends, by) = (self.quote(ends), self.placeholder(1, Kind::Date));
+            let not = if what == Count::Ended { "" } else { "NOT " };
+            format!(" WHERE {not}({ends} <= {by} AND {ends} > '{FOR_EVER}')")
+        });
+        let number = format!("CAST(COUNT(*) AS {})", self.text_type());
+        format!(
+            "SELECT {number} FROM (SELECT DISTINCT {columns} FROM {name}{condition}) AS counted"
+        )
+    }
+
+    /// Makes the indexes of a table beside those of its keys.
+    pub(super) fn create_indexes(self, table: &Table) -> Vec<String> {
+        let create = |columns: &&[&str]| {
+            let index = self.quote(&format!("{}_{}_idx", table.name, columns.join("_")));
+            format!("CREATE INDEX {index} ON {} ({})", self.quote(table.name), self.names(columns))
+        };
+        table.indexes.iter().map(create).collect()
+    }
+
     /// Finds rows by the values of these columns; all of them without any.
     pub(super) fn find(self, table: &Table, by: &[&'static str], limit: usize) -> String {
         let (columns, name) = (self.texts(table), self.quote(table.name));
@@ -125,6 +168,15 @@ impl Dialect {
         let id = self.as_text("id", CHARACTER_BYTES_MAX * 20);
         let after = self.placeholder(1, Kind::Integer);
         format!("SELECT {id}, {columns} FROM {name} WHERE id > {after} ORDER BY id LIMIT {rows}")
+    }
+
+    /// What a connection that reads pages is to be told first. A server that has not yet looked at
+    /// how long a table is reads and sorts all that is left of it for every page.
+    pub(super) const fn before_paging(self) -> Option<&'static str> {
+        match self {
+            Dialect::Postgres => Some("SET enable_sort = off; SET enable_bitmapscan = off"),
+            Dialect::Sqlite | Dialect::MySql => None,
+        }
     }
 
     /// The columns of a table and its unique indices are asked for by its name: one row for each
@@ -351,6 +403,14 @@ mod tests {
         assert_eq!(
             Dialect::MySql.remove(&THINGS, 2),
             "DELETE FROM `things` WHERE (`name` = ?) OR (`name` = ?)"
+        );
+        assert_eq!(
+            Dialect::MySql.remove_ended(&THINGS),
+            "DELETE FROM `things` WHERE `until` <= ? AND `until` > '1970-01-02 00:00:00'"
+        );
+        assert_eq!(
+            Dialect::Sqlite.create_indexes(&THINGS),
+            ["CREATE INDEX \"things_size_note_idx\" ON \"things\" (\"size\", \"note\")"]
         );
         let find = Dialect::Postgres.find(&THINGS, &["name", "until"], 9);
         assert!(

@@ -6,6 +6,7 @@
 //! modules declare.
 
 use super::connection::{Connection, Failure, Role};
+use super::count::Count;
 use super::load::{self, LoadReport, Loaded};
 use super::outlet::Outlet;
 use super::settings::StorageSettings;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use strowger_sip::date::UnixTime;
 use strowger_sip::storage::{Place, Rows, Table};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
@@ -44,6 +46,8 @@ pub type Ring = Arc<dyn Fn() + Send + Sync>;
 pub(super) enum Control {
     /// Tell how things are.
     Report(mpsc::Sender<StorageSummary>),
+    /// Count rows of a table, as of a date.
+    Count(&'static Table, Count, UnixTime, mpsc::Sender<Result<u64, String>>),
     /// Write what waits, until then at the latest, and end.
     Stop { until: Instant, done: mpsc::Sender<StorageSummary> },
 }
@@ -65,6 +69,15 @@ impl Storage {
     pub fn summary(&self) -> Option<StorageSummary> {
         let (sender, summary) = mpsc::channel();
         (self.tell)(Control::Report(sender)).then(|| summary.recv_timeout(ANSWER_WITHIN).ok())?
+    }
+
+    /// Asks the database itself how many rows there are, as of this date; the error says why it
+    /// does not say. Waits for it.
+    pub fn count(&self, table: &'static Table, what: Count, now: UnixTime) -> Result<u64, String> {
+        let (sender, counted) = mpsc::channel();
+        let told = (self.tell)(Control::Count(table, what, now, sender));
+        let counted = told.then(|| counted.recv().ok()).flatten();
+        counted.unwrap_or_else(|| Err("the storage thread has ended".to_owned()))
     }
 
     /// Writes what waits and ends, within this time; how it was then. To be called when the shards
@@ -176,6 +189,9 @@ async fn load_all<W: Rows>(
     let mut report = LoadReport::default();
     let loading = async {
         let mut connection = Connection::open(&settings, Role::Reader).await?;
+        if let Some(hint) = connection.dialect().before_paging() {
+            connection.say(hint).await?;
+        }
         let loaded: Vec<(Place, &'static Table)> =
             tables::<W>().into_iter().filter(|(_, table)| table.loaded_at_start).collect();
         for place in loaded {

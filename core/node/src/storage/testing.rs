@@ -22,6 +22,8 @@ pub(super) static THINGS: Table = Table {
         column("note", Kind::Text(32), true, ""),
     ],
     key: &["name"],
+    indexes: &[&["size", "note"]],
+    ends: Some("until"),
     loaded_at_start: true,
 };
 

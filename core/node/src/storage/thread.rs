@@ -8,6 +8,7 @@
 //! again, or answers and nothing waits; meanwhile promises are refused at once.
 
 use super::connection::{Connection, Failure, Role};
+use super::count::count;
 use super::finder::{Finder, Found, Question};
 use super::load::LoadReport;
 use super::outlet::Parcel;
@@ -187,6 +188,13 @@ impl<W: Rows> Thread<W> {
                 }
             }
             Event::Control(Control::Report(to)) => drop(to.send(self.summary())),
+            Event::Control(Control::Count(table, what, now, to)) => {
+                let settings = Arc::clone(&self.settings);
+                spawn_local(async move {
+                    let counted = count(&settings, table, what, now).await;
+                    let _ = to.send(counted.map_err(|failure| failure.to_string()));
+                });
+            }
             Event::Control(Control::Stop { until, done }) => {
                 self.pending.hurry();
                 self.stop = Some((until, done));
@@ -341,9 +349,14 @@ impl<W: Rows> Thread<W> {
     fn answer(&mut self, id: u64, found: Result<Found, Failure>) {
         let Some(waiter) = self.questions.close(id) else { return };
         match found {
-            Ok(Found { records, faults }) => {
+            Ok(Found { table, mut records, faults }) => {
                 self.summary.found += 1;
                 faults.iter().for_each(|fault| self.report_skipped(&fault.to_string()));
+                records.retain(|record| {
+                    let fault = W::check(waiter.giver.place, table, record).err();
+                    fault.iter().for_each(|fault| self.report_skipped(&fault.to_string()));
+                    fault.is_none()
+                });
                 self.tell(waiter.giver, Note::Found(waiter.ticket, records));
             }
             Err(_) => self.refuse(waiter),

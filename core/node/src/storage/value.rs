@@ -61,6 +61,8 @@ impl RowKey {
 pub(super) enum Verb {
     Put,
     Remove,
+    /// Of all rows of the table that have ended.
+    RemoveEnded,
 }
 
 /// One change of one row, checked.
@@ -69,7 +71,8 @@ pub(super) struct Change {
     pub(super) table: &'static Table,
     pub(super) version: Version,
     pub(super) verb: Verb,
-    /// All columns of a row that is put, the key's of one that is removed.
+    /// All columns of a row that is put, the key's of one that is removed, or the date by which
+    /// rows have ended.
     pub(super) values: Vec<Value>,
 }
 
@@ -101,6 +104,10 @@ pub(super) fn check(table: &'static Table, order: Order) -> Result<Work, RowFaul
             (Verb::Put, names, record)
         }
         Action::Remove(record) => (Verb::Remove, table.key.to_vec(), record),
+        Action::RemoveEnded(date) => {
+            let ends = table.ends.ok_or_else(|| fault(table, "", "", RowCause::Missing))?;
+            (Verb::RemoveEnded, vec![ends], vec![Datum::Date(date)])
+        }
         Action::Find(by) => {
             let bind = |(name, datum)| {
                 let column = column(table, name)?;
@@ -125,6 +132,8 @@ pub(super) fn check(table: &'static Table, order: Order) -> Result<Work, RowFaul
             table.key.iter().filter_map(|name| values.get(table.place(name)?).cloned()).collect()
         }
         Verb::Remove => values.clone(),
+        // No row has a key without values: a later date takes the place of an earlier one.
+        Verb::RemoveEnded => Vec::new(),
     };
     Ok(Work::Change(RowKey::new(table, &key), Change { table, version, verb, values }))
 }

@@ -111,7 +111,10 @@ impl Writer {
 
     async fn write_group(&mut self, verb: Verb, mut changes: &[&Change]) -> Result<(), Failure> {
         while let Some(first) = changes.first() {
-            let rows = STATEMENT_ROWS_MAX.min(1 << changes.len().ilog2());
+            let rows = match verb {
+                Verb::Put | Verb::Remove => STATEMENT_ROWS_MAX.min(1 << changes.len().ilog2()),
+                Verb::RemoveEnded => 1,
+            };
             let (these, rest) = changes.split_at(rows);
             let sql = self.statement(first.table, verb, rows);
             let values: Vec<Value> =
@@ -128,6 +131,7 @@ impl Writer {
             self.statements.entry((table.name, verb, rows)).or_insert_with(|| match verb {
                 Verb::Put => dialect.put(table, rows).into(),
                 Verb::Remove => dialect.remove(table, rows).into(),
+                Verb::RemoveEnded => dialect.remove_ended(table).into(),
             });
         Arc::clone(statement)
     }

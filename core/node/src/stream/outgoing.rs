@@ -19,7 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use strowger_sip::actions::Origin;
 use strowger_sip::time::{Duration, Instant};
-use strowger_sip::transport::{Flow, ListenerId, Transport};
+use strowger_sip::transport::{ConnectionId, Flow, ListenerId, Transport};
 
 impl Streams {
     /// Sends a message over the connection of its flow, or another one to the same peer.
@@ -40,6 +40,11 @@ impl Streams {
     /// Whom to tell that a message of theirs was not sent.
     pub(crate) fn next_unsent(&mut self) -> Option<Sender> {
         self.unsent.pop()
+    }
+
+    /// A connection that its peer had opened and that has ended.
+    pub(crate) fn next_closed(&mut self) -> Option<ConnectionId> {
+        self.closed.pop()
     }
 
     fn refuse(&mut self, sender: Sender) {
@@ -222,6 +227,9 @@ impl Streams {
         self.held -= connection.inbox.len();
         self.waiting -= connection.outbox.held();
         self.counters.closed += 1;
+        if connection.accepted {
+            self.closed.extend(connection.flow.connection);
+        }
         let source = connection.flow.remote.ip();
         if connection.accepted
             && let Some(count) = self.sources.get_mut(&source)

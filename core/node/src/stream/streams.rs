@@ -23,7 +23,7 @@ use strowger_sip::limits::Limits;
 use strowger_sip::shard::ShardId;
 use strowger_sip::time::Instant;
 use strowger_sip::transaction::Slab;
-use strowger_sip::transport::{Flow, ListenerId};
+use strowger_sip::transport::{ConnectionId, Flow, ListenerId};
 use strowger_sip::wheel::Wheel;
 
 /// Octets read from one connection in one turn: some twenty requests. A guess.
@@ -126,6 +126,8 @@ pub(crate) struct Streams {
     /// Octets in all outboxes.
     pub(super) waiting: usize,
     pub(super) unsent: Vec<Sender>,
+    /// Connections that peers had opened and that have ended: no more than there were.
+    pub(super) closed: Vec<ConnectionId>,
     pub(super) redirects: VecDeque<(Sender, Flow, Buffer)>,
     pub(super) counters: StreamCounters,
 }
@@ -161,6 +163,7 @@ impl Streams {
             held: 0,
             waiting: 0,
             unsent: Vec::new(),
+            closed: Vec::new(),
             redirects: VecDeque::new(),
             counters: StreamCounters::default(),
         };

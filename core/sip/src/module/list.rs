@@ -10,6 +10,7 @@ use super::{Arrived, Command, Departing, Event, Fault, Heard, Module, Outgoing, 
 use crate::engine::core::Core;
 use crate::message::Edits;
 use crate::shard::ShardId;
+use crate::transport::ConnectionId;
 use std::marker::PhantomData;
 
 /// The empty list.
@@ -161,6 +162,8 @@ pub trait Hooks<S: Types, N>: Types {
     fn transaction_end(&mut self, core: &mut Core<S>, attached: Self::Attached);
     /// [`Module::timer`] of its owner.
     fn timer(&mut self, core: &mut Core<S>, timer: Self::Timer);
+    /// [`Module::closed`] of each.
+    fn closed(&mut self, core: &mut Core<S>, connection: ConnectionId);
     /// [`Module::peer`] of its owner.
     fn peer(&mut self, core: &mut Core<S>, from: ShardId, message: Self::Peer);
     /// [`Module::answered`] of its owner.
@@ -190,6 +193,7 @@ impl<S: Types, N> Hooks<S, N> for Nil {
     fn timer(&mut self, _: &mut Core<S>, timer: Never) {
         match timer {}
     }
+    fn closed(&mut self, _: &mut Core<S>, _: ConnectionId) {}
     fn peer(&mut self, _: &mut Core<S>, _: ShardId, message: Never) {
         match message {}
     }
@@ -244,6 +248,10 @@ where
             Either::Left(own) => self.head.timer(&mut HostAt::<S, H, N>::new(core), own),
             Either::Right(other) => self.tail.timer(core, other),
         }
+    }
+    fn closed(&mut self, core: &mut Core<S>, connection: ConnectionId) {
+        self.head.closed(&mut HostAt::<S, H, N>::new(core), connection);
+        self.tail.closed(core, connection);
     }
     fn peer(&mut self, core: &mut Core<S>, from: ShardId, message: Self::Peer) {
         match message {

@@ -22,7 +22,7 @@ use crate::engine::slots::{ContextId, ServerId};
 use crate::message::{Edits, Message, StatusCode};
 use crate::routing::Reply;
 use crate::shard::ShardId;
-use crate::transport::Flow;
+use crate::transport::{ConnectionId, Flow};
 use std::cell::Cell;
 
 /// A module: one instance on each shard.
@@ -86,6 +86,11 @@ pub trait Module: Sized + 'static {
     /// A timer armed through [`Host::arm`] has come due.
     fn timer(&mut self, host: &mut impl Host<Self>, timer: Self::Timer) {
         let _ = (host, timer);
+    }
+
+    /// A connection that a peer had opened, and that this shard owned, has ended.
+    fn closed(&mut self, host: &mut impl Host<Self>, connection: ConnectionId) {
+        let _ = (host, connection);
     }
 
     /// A message from the same module on another shard (or on this one).

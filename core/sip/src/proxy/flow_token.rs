@@ -1,7 +1,7 @@
-//! Flow tokens: the flow that a user agent came over, in the user part of Record-Route and Path (RFC
-//! 5626 §5.2, §5.3).
+//! Flow tokens: the flow that a user agent came over, in the user part of Record-Route and Path.
 //!
-//! For: sending later requests for that user agent back over its own connection, without a table.
+//! For: sending later requests for that user agent back over its own connection, without a table
+//! (RFC 5626 §5.2, §5.3).
 //! Shape: `fl.<keyed digest>.<flow>`, both in hexadecimal digits.
 //! Invariants: only a token that this node wrote leads anywhere; a connection's name is never used
 //! twice, so an old token reaches nobody else.

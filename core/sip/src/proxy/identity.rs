@@ -85,8 +85,8 @@ impl Identity {
         self.names.iter().any(|name| name.port == Some(port) && name.host.matches(host))
     }
 
-    /// The listener to send from: the one that received when it fits, else the first that fits. With
-    /// `mhomed`, the one whose interface leads to the remote address best.
+    /// The listener to send from: the one that received when it fits, else the first that fits.
+    /// With `mhomed`, the one whose interface leads to the remote address best.
     pub(crate) fn listener_for(
         &self,
         transport: Transport,

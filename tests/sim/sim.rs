@@ -7,33 +7,19 @@
 //! Replay: `STROWGER_SEED=<seed> cargo test -p strowger-sim <the test's name>`.
 //! More: `STROWGER_SEEDS=10000 cargo test --release -p strowger-sim`.
 
-#[path = "sim/adversary.rs"]
 mod adversary;
-#[path = "sim/agent.rs"]
 mod agent;
-#[path = "sim/cast.rs"]
 mod cast;
-#[path = "sim/dialog.rs"]
 mod dialog;
-#[path = "sim/habits.rs"]
 mod habits;
-#[path = "sim/judge.rs"]
 mod judge;
-#[path = "sim/mail.rs"]
 mod mail;
-#[path = "sim/network.rs"]
 mod network;
-#[path = "sim/node.rs"]
 mod node;
-#[path = "sim/policy.rs"]
 mod policy;
-#[path = "sim/record.rs"]
 mod record;
-#[path = "sim/serving.rs"]
 mod serving;
-#[path = "sim/trace.rs"]
 mod trace;
-#[path = "sim/world.rs"]
 mod world;
 
 use adversary::Knowledge;

@@ -1,0 +1,110 @@
+//! Kamailio as a second registrar, on the tables of a test's own PostgreSQL.
+//!
+//! For: showing that both find what the other has registered.
+//! Not here: what a test does with it.
+//! Invariants: it is told to stop and takes its children along; its tables are made by the scripts
+//! of its own package.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::database::Server;
+use crate::folder::Folder;
+use crate::ports;
+use crate::process::{PATIENCE, Process, Signal};
+
+/// Where Debian keeps the scripts that make its tables.
+const SCRIPTS: &str = "/usr/share/kamailio/postgres";
+
+/// A Kamailio that runs.
+#[derive(Debug)]
+pub struct Kamailio {
+    process: Process,
+    address: SocketAddr,
+    // Removed at the end.
+    _folder: Folder,
+}
+
+impl Kamailio {
+    /// Makes its tables for users and contacts, as its own package does.
+    ///
+    /// # Panics
+    /// When a script is missing or fails.
+    pub fn make_tables(server: &Server) {
+        for script in ["standard", "usrloc", "auth_db"] {
+            let script = Path::new(SCRIPTS).join(format!("{script}-create.sql"));
+            let text = std::fs::read_to_string(&script)
+                .unwrap_or_else(|error| panic!("{}: {error}", script.display()));
+            server.run(&text);
+        }
+    }
+
+    /// Starts one that challenges in realm `example.com`, with accounts from table `subscriber`,
+    /// and keeps contacts in table `location` alone (`db_mode` 3).
+    ///
+    /// # Panics
+    /// When it is not installed or does not start.
+    #[must_use]
+    pub fn start(server: &Server) -> Kamailio {
+        let folder = Folder::new("kamailio");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()));
+        let url = server.url();
+        let modules = ["tm", "sl", "rr", "pv", "usrloc", "registrar", "auth", "auth_db"];
+        let modules = ["db_postgres"].iter().chain(&modules);
+        let modules: String = modules.map(|name| format!("loadmodule \"{name}.so\"\n")).collect();
+        let text = format!(
+            "#!KAMAILIO\nlog_stderror=yes\ndebug=1\nchildren=2\nauto_aliases=no\n\
+             listen=udp:{address}\nalias=\"example.com\"\ndisable_tcp=yes\n{modules}\
+             modparam(\"usrloc\", \"db_mode\", 3)\n\
+             modparam(\"usrloc\", \"db_url\", \"{url}\")\n\
+             modparam(\"usrloc\", \"use_domain\", 0)\n\
+             modparam(\"auth_db\", \"db_url\", \"{url}\")\n\
+             modparam(\"auth_db\", \"calculate_ha1\", 0)\n\
+             modparam(\"auth_db\", \"password_column\", \"ha1\")\n\
+             request_route {{\n\
+             if (is_method(\"REGISTER\")) {{\n\
+             if (!www_authenticate(\"example.com\", \"subscriber\")) {{\n\
+             www_challenge(\"example.com\", \"0\"); exit; }}\n\
+             save(\"location\"); exit; }}\n\
+             if (!lookup(\"location\")) {{ sl_send_reply(\"404\", \"Not Found\"); exit; }}\n\
+             t_relay(); }}\n"
+        );
+        let text = text.replace("is_method(\"REGISTER\")", "method==\"REGISTER\"");
+        let file = folder.write("kamailio.cfg", &text);
+        let path = |name: &str| -> PathBuf { folder.path().join(name) };
+        let mut command = Command::new("kamailio");
+        // Kamailio keeps dates in the time of its machine's clock.
+        command.env("TZ", "UTC").arg("-f").arg(file).args(["-DD", "-E", "-m", "32", "-M", "8"]);
+        command
+            .arg("-P")
+            .arg(path("pid"))
+            .arg("-Y")
+            .arg(folder.path())
+            .arg("-w")
+            .arg(folder.path());
+        let mut process = Process::start("kamailio", &mut command);
+        let bound = format!("{:X}", address.port());
+        process.wait_until("its socket", |_| {
+            let sockets = std::fs::read_to_string("/proc/net/udp").ok()?;
+            sockets.contains(&format!(":{bound:0>4} ")).then_some(())
+        });
+        Kamailio { process, address, _folder: folder }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Kamailio {
+    fn drop(&mut self) {
+        if self.process.is_running() {
+            // By itself it ends its children; killed, it would leave them behind.
+            self.process.signal(Signal::Term);
+            self.process.wait(PATIENCE);
+        }
+    }
+}
