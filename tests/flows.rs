@@ -87,6 +87,7 @@ fn node(setup: &Setup) -> Result<Box<dyn Node>, Fault> {
         name: "flow",
         secret: b"a secret",
         lasting_secret: b"another secret",
+        has_storage: false,
         epoch: Epoch::new(1_800_000_000_000_000),
     };
     let ((routing, modules), problems) = configuration.read(|root| {

@@ -544,3 +544,21 @@ fn the_binary_makes_checks_and_uses_its_database() {
     assert_eq!(nothing.wait(PATIENCE).code(), Some(78));
     assert!(nothing.stderr().contains("[storage] url"), "{}", nothing.stderr());
 }
+
+#[test]
+fn what_is_to_be_stored_needs_somewhere_to_be() {
+    let folder = Folder::new("nowhere");
+    let file =
+        folder.write("strowger.toml", "[usrloc]\ndb_mode = 1\n[auth]\nuse_subscriber = true\n");
+    let mut check = Process::start(
+        "strowger",
+        Command::new(binary::strowger()).args(["check", "-f"]).arg(&file),
+    );
+    assert_eq!(check.wait(PATIENCE).code(), Some(78), "{}", check.output());
+    for (line, key) in [(2, "db_mode"), (4, "use_subscriber")] {
+        let place = format!("strowger.toml:{line}: ");
+        let said = check.stderr();
+        let named = said.lines().any(|said| said.contains(&place) && said.contains(key));
+        assert!(named, "{said}");
+    }
+}

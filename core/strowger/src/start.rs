@@ -91,15 +91,15 @@ impl Read {
         engine.aliases = read_domains(&mut routing);
         drop(from_config(&mut routing));
         drop(routing);
-        drop(R::Modules::configured(root, &facts_to_check()));
+        drop(R::Modules::configured(root, &facts_to_check(node.storage.is_some())));
         Read { node, engine }
     }
 }
 
 /// What modules are told while their sections are only checked.
-fn facts_to_check() -> NodeFacts<'static> {
+fn facts_to_check(has_storage: bool) -> NodeFacts<'static> {
     let epoch = Epoch::new(0);
-    NodeFacts { name: "check", secret: b"check", lasting_secret: b"check", epoch }
+    NodeFacts { name: "check", secret: b"check", lasting_secret: b"check", has_storage, epoch }
 }
 
 /// Unix time as this process starts.
@@ -148,6 +148,7 @@ where
         Ok(found) => engine.interfaces = found,
         Err(cause) => return refuse(format!("cannot list the host's addresses: {cause}")),
     }
+    let has_storage = node.storage.is_some();
     let lasting = match secret::lasting(&node) {
         Ok(lasting) => lasting,
         Err(cause) => return refuse(cause.to_string()),
@@ -168,6 +169,7 @@ where
         let facts = NodeFacts {
             name: &format!("{name:08x}"),
             secret: &map.derive("modules"),
+            has_storage,
             lasting_secret: lasting.as_deref().unwrap_or(&fleeting),
             epoch: Epoch::new(start),
         };

@@ -339,6 +339,10 @@ impl Module for Auth {
 
 impl Configured for Auth {
     fn configured(section: &mut Section<'_>, node: &NodeFacts<'_>) -> Auth {
-        Auth::new(Settings::from_config(section), node.secret, node.epoch)
+        let settings = Settings::from_config(section);
+        if settings.use_subscriber && !node.has_storage {
+            section.problem("use_subscriber", "there is no storage", "false, or [storage] url");
+        }
+        Auth::new(settings, node.secret, node.epoch)
     }
 }

@@ -316,7 +316,11 @@ impl Module for Location {
 
 impl Configured for Location {
     fn configured(section: &mut Section<'_>, node: &NodeFacts<'_>) -> Location {
-        Location::new(Settings::from_config(section), node.name, node.epoch)
+        let settings = Settings::from_config(section);
+        if settings.db_mode != DbMode::Memory && !node.has_storage {
+            section.problem("db_mode", "there is no storage", "0, or [storage] url");
+        }
+        Location::new(settings, node.name, node.epoch)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Commands of the control plane: `ul.dump`, `ul.lookup`, `ul.add`, `ul.rm` and their kin.
 //!
 //! For: operators and their scripts, with Kamailio's names and arguments; answers are JSON.
+//! `ul.db_users` and its kin count what this node keeps; where there is storage, the control plane
+//! asks that instead (`Storage::count` of `core/node`), which sees other writers too.
 //! Not here: asking every shard and putting answers together (`core/node`). Commands on one address
 //! are to be asked of all shards: its owner answers, the others say 404 and do nothing.
 

@@ -18,6 +18,8 @@ pub struct NodeFacts<'n> {
     /// Secret bytes that are the same over restarts, where the operator or an embedded database
     /// provides for it; new at each start otherwise.
     pub lasting_secret: &'n [u8],
+    /// Whether there is storage; a module that is told to store without any says so.
+    pub has_storage: bool,
     /// What the wall clock showed at the start; the same on all shards.
     pub epoch: Epoch,
 }
@@ -93,8 +95,13 @@ mod tests {
     fn every_module_reads_its_section_and_unknown_keys_are_found() {
         let mut configuration = Configuration::empty("test");
         configuration.set("idle", "spede", Place::default(), Value::Integer(1));
-        let facts =
-            NodeFacts { name: "n", secret: b"s", lasting_secret: b"l", epoch: Epoch::new(0) };
+        let facts = NodeFacts {
+            name: "n",
+            secret: b"s",
+            lasting_secret: b"l",
+            has_storage: false,
+            epoch: Epoch::new(0),
+        };
         let (_, problems) = configuration.read(|root| {
             let _: (Idle, Idle) = ConfiguredModules::configured(root, &facts);
         });
