@@ -222,6 +222,19 @@ fn mariadb_keeps_what_it_is_given() {
     keeps_what_it_is_given(&settings);
 }
 
+#[test]
+fn postgres_numbers_a_row_once_however_often_it_is_refreshed() {
+    let (server, settings) = server(database::Kind::Postgres);
+    let mut rig = Rig::start(&settings);
+    for version in 1..=20 {
+        rig.give((0..100).map(|n| put(&format!("row {n}"), version)));
+        rig.wait_until("written", |summary| summary.written == 100 * version);
+    }
+    rig.stop();
+    assert_eq!(server.ask("SELECT last_value FROM contacts_id_seq"), "100");
+    assert_eq!(server.ask("SELECT count(*) || ' ' || max(id) FROM contacts"), "100 100");
+}
+
 fn keeps_what_it_is_given(settings: &StorageSettings) {
     let mut rig = Rig::start(settings);
     assert!(rig.outlet.next_loaded().is_none());

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use strowger_modules::location::{
-    Aor, Contact, Facts, Location, LocationRow, Row, Settings, Texts,
+    Aor, Contact, DbMode, Facts, Location, LocationRow, Row, Settings, Texts,
 };
 use strowger_sip::date::{Epoch, UnixTime};
 use strowger_sip::engine::{Input, RowOf, Settings as EngineSettings};
@@ -31,7 +31,8 @@ impl Routing for Refusing {
 
 fn main() {
     let count = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(100_000);
-    let location = Location::new(Settings::default(), "node1", Epoch::new(BEGIN * 1_000_000));
+    let settings = Settings { db_mode: DbMode::LoadOnly, ..Settings::default() };
+    let location = Location::new(settings, "node1", Epoch::new(BEGIN * 1_000_000));
     let settings = EngineSettings::default();
     let mut bench = Bench::alone(&["192.0.2.1:5060"], settings, Refusing, (location,));
     let before = resident_bytes();

@@ -76,12 +76,19 @@ impl Dialect {
 
     /// Inserts so many rows, or updates those that are there.
     pub(super) fn put(self, table: &Table, rows: usize) -> String {
-        let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+        let mut names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+        let numbered = self.numbers_rows_it_has();
+        if numbered {
+            names.insert(0, "id");
+        }
         let mut sql =
             format!("INSERT INTO {} ({}) VALUES ", self.quote(table.name), self.names(&names));
         let mut n = 0;
         for row in 0..rows {
             sql.push_str(if row == 0 { "(" } else { ", (" });
+            if numbered {
+                let _ = write!(sql, "{}, ", self.number(table, n));
+            }
             for (place, column) in table.columns.iter().enumerate() {
                 n += 1;
                 let comma = if place == 0 { "" } else { ", " };
@@ -103,6 +110,31 @@ impl Dialect {
             }
         });
         sql + &updates.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether an insertion that turns out to be an update would use a serial number up: a table
+    /// whose rows are refreshed all the time runs out of 32 bits within weeks.
+    const fn numbers_rows_it_has(self) -> bool {
+        match self {
+            Dialect::Postgres => true,
+            // SQLite takes the next free number; tables made here have 64 bits in MySQL.
+            Dialect::Sqlite | Dialect::MySql => false,
+        }
+    }
+
+    /// The number that a row has, or the next one. The values of the row come after the first `n`.
+    fn number(self, table: &Table, n: usize) -> String {
+        let own = |key: &&str| {
+            let place = table.place(key)?;
+            let kind = table.columns.get(place)?.kind;
+            Some(format!("{} = {}", self.quote(key), self.placeholder(n + place + 1, kind)))
+        };
+        let own: Vec<String> = table.key.iter().filter_map(own).collect();
+        let (name, own) = (self.quote(table.name), own.join(" AND "));
+        format!(
+            "COALESCE((SELECT id FROM {name} WHERE {own}), \
+             nextval(pg_get_serial_sequence('{name}', 'id')))"
+        )
     }
 
     /// Deletes the rows of so many keys.
@@ -260,8 +292,9 @@ impl Dialect {
     fn serial(self) -> &'static str {
         match self {
             Dialect::Sqlite => "id INTEGER PRIMARY KEY NOT NULL",
-            Dialect::Postgres => "id SERIAL PRIMARY KEY NOT NULL",
-            Dialect::MySql => "id INT(10) UNSIGNED AUTO_INCREMENT PRIMARY KEY NOT NULL",
+            Dialect::Postgres => "id BIGSERIAL PRIMARY KEY NOT NULL",
+            // Each update by insertion uses a number up.
+            Dialect::MySql => "id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY NOT NULL",
         }
     }
 
@@ -394,8 +427,13 @@ mod tests {
     fn values_are_bound() {
         assert_eq!(
             Dialect::Postgres.put(&THINGS, 2),
-            "INSERT INTO \"things\" (\"name\", \"size\", \"q\", \"until\", \"note\") VALUES \
-             ($1, $2, $3, CAST($4 AS TIMESTAMP), $5), ($6, $7, $8, CAST($9 AS TIMESTAMP), $10) \
+            "INSERT INTO \"things\" (\"id\", \"name\", \"size\", \"q\", \"until\", \"note\") VALUES \
+             (COALESCE((SELECT id FROM \"things\" WHERE \"name\" = $1), \
+             nextval(pg_get_serial_sequence('\"things\"', 'id'))), \
+             $1, $2, $3, CAST($4 AS TIMESTAMP), $5), \
+             (COALESCE((SELECT id FROM \"things\" WHERE \"name\" = $6), \
+             nextval(pg_get_serial_sequence('\"things\"', 'id'))), \
+             $6, $7, $8, CAST($9 AS TIMESTAMP), $10) \
              ON CONFLICT (\"name\") DO UPDATE SET \"name\" = excluded.\"name\", \
              \"size\" = excluded.\"size\", \"q\" = excluded.\"q\", \
              \"until\" = excluded.\"until\", \"note\" = excluded.\"note\""
