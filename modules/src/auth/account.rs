@@ -8,7 +8,7 @@ use super::algorithm::{Algorithm, Hash, Hex};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::fmt;
 use std::hash::Hasher;
-use strowger_sip::time::{Duration, Instant};
+use strowger_sip::time::{Duration, Instant, secs};
 use strowger_sip::transaction::{KeyedMap, Slab, TransactionKey};
 
 /// What an account's proof is checked against.
@@ -87,6 +87,8 @@ enum EntryMark {}
 #[derive(Debug)]
 struct Entry {
     until: Instant,
+    /// When storage said so.
+    told: Instant,
     known: Known,
 }
 
@@ -116,6 +118,10 @@ pub struct CacheSettings {
     /// `cache_size`.
     pub most: usize,
 }
+
+/// How old a secret may be that is used because storage does not answer. A guess: outages are
+/// shorter, and who was locked out should not stay in for long.
+const OUTDATED_MAX: Duration = secs(3600);
 
 /// The accounts that one shard knows.
 #[derive(Debug)]
@@ -162,6 +168,22 @@ impl Accounts {
         (entry.until > now).then_some(&entry.known)
     }
 
+    /// The secret that storage told before, while it cannot say whether it still holds: an outage
+    /// of the database is no reason to turn users away. It counts for a short while, so that not
+    /// everything a user sends waits for storage.
+    pub(crate) fn outdated(&mut self, now: Instant, user: &[u8], realm: &str) -> Option<Secret> {
+        let key = self.key(user, realm);
+        let entry = self.present.get(key).or_else(|| self.past.get(key))?;
+        let Known::Present(secret) = &entry.known else { return None };
+        let (secret, told) = (secret.clone(), entry.told);
+        if told + OUTDATED_MAX <= now {
+            return None;
+        }
+        let until = now + self.settings.absent;
+        self.insert(key, Entry { until, told, known: Known::Present(secret.clone()) });
+        Some(secret)
+    }
+
     /// Remembers what storage said.
     pub(crate) fn remember(&mut self, now: Instant, user: &[u8], realm: &str, known: Known) {
         let span = match known {
@@ -169,7 +191,10 @@ impl Accounts {
             Known::Absent => self.settings.absent,
         };
         let key = self.key(user, realm);
-        let entry = Entry { until: now + span, known };
+        self.insert(key, Entry { until: now + span, told: now, known });
+    }
+
+    fn insert(&mut self, key: TransactionKey, entry: Entry) {
         if let Some(id) = self.present.index.get(key)
             && let Some(kept) = self.present.entries.get_mut(id)
         {
@@ -202,7 +227,6 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use strowger_sip::time::secs;
 
     const CACHE: CacheSettings = CacheSettings { present: secs(60), absent: secs(10), most: 8 };
 
@@ -237,6 +261,24 @@ mod tests {
         assert_eq!(accounts.remembered(at(59), b"bob", "r"), Some(&secret));
         assert_eq!(accounts.remembered(at(60), b"bob", "r"), None);
         assert_eq!(accounts.remembered(at(0), b"bob", "other"), None);
+    }
+
+    #[test]
+    fn what_storage_cannot_confirm_counts_for_a_while() {
+        let mut accounts = accounts(&[]);
+        let at = |seconds| Instant::START + secs(seconds);
+        let secret = Secret::Password("x".into());
+        accounts.remember(at(0), b"bob", "r", Known::Present(secret.clone()));
+        accounts.remember(at(0), b"eve", "r", Known::Absent);
+        assert_eq!(accounts.outdated(at(100), b"bob", "r"), Some(secret.clone()));
+        assert_eq!(
+            accounts.remembered(at(109), b"bob", "r"),
+            Some(&Known::Present(secret.clone()))
+        );
+        assert_eq!(accounts.remembered(at(110), b"bob", "r"), None);
+        assert_eq!(accounts.outdated(at(3599), b"bob", "r"), Some(secret));
+        assert_eq!(accounts.outdated(at(3600), b"bob", "r"), None);
+        assert_eq!(accounts.outdated(at(1), b"eve", "r"), None);
     }
 
     #[test]

@@ -475,7 +475,10 @@ where
         Some(ask) => answer(request, ask).await,
         None => None,
     };
-    let Some(Answer::Rows(rows)) = rows else { return Err(AuthFailure::Unavailable) };
+    let Some(Answer::Rows(rows)) = rows else {
+        let outdated = request.module(|auth: &mut Auth, host, _| auth.outdated(host, user, realm));
+        return outdated.ok_or(AuthFailure::Unavailable);
+    };
     request.module(|auth: &mut Auth, host, _| {
         let plain = auth.settings.calculate_ha1;
         let secret = rows.first().and_then(|row| row.secret(plain, own_domain.is_some()));

@@ -63,6 +63,8 @@ pub struct Counters {
     pub replayed: u64,
     /// Rows of storage that could not be used.
     pub rows_refused: u64,
+    /// Secrets used although storage could not confirm them.
+    pub outdated: u64,
     /// Questions that were not answered, or not asked because too many waited.
     pub unanswered: u64,
 }
@@ -246,6 +248,14 @@ impl Auth {
         }
     }
 
+    /// The secret of a user that storage cannot confirm at the moment.
+    fn outdated(&mut self, host: &mut impl Host<Auth>, user: &[u8], realm: &str) -> Option<Secret> {
+        let now = host.now();
+        let secret = self.tables(host).accounts.outdated(now, user, realm);
+        self.counters.outdated += u64::from(secret.is_some());
+        secret
+    }
+
     fn remember(&mut self, host: &mut impl Host<Auth>, user: &[u8], realm: &str, known: Known) {
         let now = host.now();
         self.tables(host).accounts.remember(now, user, realm, known);
@@ -329,6 +339,7 @@ impl Module for Auth {
         each("auth_stale", counters.stale);
         each("auth_replayed", counters.replayed);
         each("auth_rows_refused", counters.rows_refused);
+        each("auth_outdated", counters.outdated);
         each("auth_unanswered", counters.unanswered);
         let tables = self.tables.as_ref();
         each("auth_nonces", tables.map_or(0, |tables| tables.replays.len() as u64));

@@ -343,6 +343,34 @@ fn users_are_found_in_storage_and_remembered() {
 }
 
 #[test]
+fn users_who_were_known_stay_known_while_storage_is_away() {
+    let accounts = vec![account("nobody", password("x"))];
+    let settings = Settings { use_subscriber: true, accounts, ..Settings::default() };
+    // What a shard was told it remembers by itself.
+    let mut town = Town::new(1, &house(settings));
+    let ha1 = Hash::Md5.of(&[b"bob", b"example.com", b"secret"]);
+    subscriber(&mut town, "bob", "", ha1.as_str());
+    let register = |town: &mut Town, call_id| {
+        let asked = challenge(town, call_id);
+        let answer = BOB.answer(&asked, "REGISTER", 1);
+        status(&town.register(&with(bob(call_id, 2), &answer))).to_owned()
+    };
+    assert_eq!(register(&mut town, "c2"), "200");
+    town.storage.mood = Mood::Refusing;
+    town.advance(61);
+    assert_eq!(register(&mut town, "c3"), "200");
+    let orders = town.storage.orders;
+    assert_eq!(register(&mut town, "c4"), "200");
+    assert_eq!(town.storage.orders, orders, "it was asked a moment ago");
+    // A password that was changed meanwhile counts as soon as storage is back.
+    let other = Hash::Md5.of(&[b"bob", b"example.com", b"new"]);
+    subscriber(&mut town, "bob", "", other.as_str());
+    town.storage.mood = Mood::Well;
+    town.advance(11);
+    assert_eq!(register(&mut town, "c5"), "401");
+}
+
+#[test]
 fn storage_that_is_silent_is_503_in_time() {
     let accounts = vec![account("nobody", password("x"))];
     let settings = Settings { use_subscriber: true, accounts, ..Settings::default() };
