@@ -16,6 +16,7 @@ use strowger_sip::engine::{Engine, RowOf, Settings, Setup};
 use strowger_sip::module::{ConfiguredModules, NodeFacts};
 use strowger_sip::routing::Routing;
 use strowger_sip::settings::{Configuration, Problems, Section};
+use strowger_sip::shard::ShardMap;
 use strowger_sip::storage::Rows;
 use strowger_sip::transport::{Listeners, Transport};
 
@@ -162,12 +163,10 @@ where
     let make = move |seat: Seat| {
         let Seat { shard, map, listeners, seed } = seat;
         let settings = engine.clone();
-        let name =
-            u32::from_be_bytes(map.derive("name").first_chunk().copied().unwrap_or_default());
         let start = u64::try_from(settings.unix_start.as_micros()).unwrap_or(0);
         let fleeting = map.derive("lasting");
         let facts = NodeFacts {
-            name: &format!("{name:08x}"),
+            name: &name_of(map),
             secret: &map.derive("modules"),
             has_storage,
             lasting_secret: lasting.as_deref().unwrap_or(&fleeting),
@@ -195,6 +194,12 @@ where
             ExitCode::from(EXIT_SOFTWARE)
         }
     }
+}
+
+/// How this run of the node is called in ids: another one, and another node, has another name.
+fn name_of(map: ShardMap) -> String {
+    let bytes = map.derive("name").first_chunk().copied().unwrap_or_default();
+    format!("{:08x}", u32::from_be_bytes(bytes))
 }
 
 fn welcome(listeners: &Listeners, shards: u16, is_default: bool) {

@@ -2,8 +2,9 @@
 //!
 //! For: turning contacts into records and back, orders with and without a ticket.
 //! Not here: when a row is written (`apply.rs`), SQL (`core/node/src/storage`).
-//! Dates are in UTC. Another registrar on the same table has to keep them so too: Kamailio takes the
-//! time of its machine's zone (run it with `TZ=UTC`), and in SQLite numbers where text stands here.
+//! Dates are in UTC. Another registrar on the same table has to keep them so too: Kamailio takes
+//! the time of its machine's zone (run it with `TZ=UTC`), and in SQLite numbers where text stands
+//! here.
 //! Invariants: a record that cannot be used is a fault with table and key, never a panic.
 
 use super::aor::Aor;

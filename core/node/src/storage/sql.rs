@@ -427,8 +427,8 @@ mod tests {
     fn values_are_bound() {
         assert_eq!(
             Dialect::Postgres.put(&THINGS, 2),
-            "INSERT INTO \"things\" (\"id\", \"name\", \"size\", \"q\", \"until\", \"note\") VALUES \
-             (COALESCE((SELECT id FROM \"things\" WHERE \"name\" = $1), \
+            "INSERT INTO \"things\" (\"id\", \"name\", \"size\", \"q\", \"until\", \"note\") \
+             VALUES (COALESCE((SELECT id FROM \"things\" WHERE \"name\" = $1), \
              nextval(pg_get_serial_sequence('\"things\"', 'id'))), \
              $1, $2, $3, CAST($4 AS TIMESTAMP), $5), \
              (COALESCE((SELECT id FROM \"things\" WHERE \"name\" = $6), \
