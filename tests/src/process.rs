@@ -24,6 +24,8 @@ pub enum Signal {
     Term,
     /// Print the summary and go on (the proxy); finish the running calls and leave (SIPp).
     Usr1,
+    /// Read lists again (the proxy).
+    Hup,
     /// Leave at once.
     Kill,
     /// Stand still, as on a machine that freezes.
@@ -68,6 +70,7 @@ impl Process {
         let name = match signal {
             Signal::Term => "TERM",
             Signal::Usr1 => "USR1",
+            Signal::Hup => "HUP",
             Signal::Kill => "KILL",
             Signal::Stop => "STOP",
             Signal::Continue => "CONT",

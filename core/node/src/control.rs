@@ -6,10 +6,11 @@
 //! others.
 
 use crate::counters::Summary;
+use crate::lists::Reader;
 use crate::node::Running;
 use crate::shard::{Answer, Command};
 use crate::storage::{Storage, StorageSummary};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::fmt;
 use std::io::{self, Write};
@@ -48,6 +49,8 @@ pub enum Order {
     Stop,
     /// Tell how things are.
     Show,
+    /// Read the lists of files and tables again.
+    Reload,
 }
 
 impl Running {
@@ -60,6 +63,12 @@ impl Running {
     pub fn report(&self) -> Result<Vec<Summary>, Unanswered> {
         self.tell(Command::Report);
         self.collect()
+    }
+
+    /// Has the lists of files and tables read again; every shard gets the new ones, or, when
+    /// something is wrong with them, none does.
+    pub fn reload(&self) {
+        self.lists.iter().for_each(Reader::reload);
     }
 
     /// How storage is; `None` without any.
@@ -112,8 +121,12 @@ pub fn supervise(
     orders: &mpsc::Receiver<Order>,
     drain_timeout: Duration,
 ) -> Result<(), Unanswered> {
-    while let Ok(Order::Show) = orders.recv() {
-        show(&running.report()?, running.storage().as_ref());
+    loop {
+        match orders.recv() {
+            Ok(Order::Show) => show(&running.report()?, running.storage().as_ref()),
+            Ok(Order::Reload) => running.reload(),
+            Ok(Order::Stop) | Err(_) => break,
+        }
     }
     let until = Instant::now() + drain_timeout;
     drain(&running, orders, drain_timeout)?;
@@ -142,6 +155,7 @@ fn drain(
         match orders.recv_timeout(DRAIN_LOOK_EVERY) {
             Ok(Order::Stop) => return Ok(()),
             Ok(Order::Show) => show(&running.report()?, running.storage().as_ref()),
+            Ok(Order::Reload) => running.reload(),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(DRAIN_LOOK_EVERY),
         }
@@ -161,13 +175,18 @@ fn show(summaries: &[Summary], storage: Option<&StorageSummary>) {
     storage.iter().for_each(|summary| say(&summary.to_string()));
 }
 
-/// Turns SIGTERM and SIGINT into [`Order::Stop`], SIGUSR1 into [`Order::Show`].
+/// Turns SIGTERM and SIGINT into [`Order::Stop`], SIGUSR1 into [`Order::Show`], SIGHUP into
+/// [`Order::Reload`].
 pub fn orders_from_signals() -> io::Result<mpsc::Receiver<Order>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])?;
     let (order, orders) = mpsc::channel();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
-            let wanted = if signal == SIGUSR1 { Order::Show } else { Order::Stop };
+            let wanted = match signal {
+                SIGUSR1 => Order::Show,
+                SIGHUP => Order::Reload,
+                _ => Order::Stop,
+            };
             if order.send(wanted).is_err() {
                 return;
             }

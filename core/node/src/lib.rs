@@ -15,6 +15,7 @@ mod doorbell;
 pub mod engine;
 pub mod interfaces;
 pub mod kernel;
+pub mod lists;
 mod mesh;
 pub mod node;
 mod resolve;

@@ -9,6 +9,7 @@ use crate::cores;
 use crate::doorbell::{self, Chime, Doorbell};
 use crate::engine::ShardEngine;
 use crate::kernel::{self, KernelRefusal};
+use crate::lists::{self, ListFaults, Lists};
 use crate::mesh::{self, Mesh};
 use crate::resolve::{self, Asker, Resolver};
 use crate::settings::NodeSettings;
@@ -45,6 +46,8 @@ pub enum StartError {
     Resolver(String),
     /// Storage cannot be used.
     Storage(StorageError),
+    /// A list cannot be used.
+    Lists(ListFaults),
     /// A shard's thread did not get going.
     Shard(ShardId, String),
 }
@@ -54,6 +57,7 @@ impl StartError {
     pub const fn is_configuration(&self) -> bool {
         match self {
             StartError::Storage(error) => error.is_configuration(),
+            StartError::Lists(_) => true,
             StartError::Kernel(_)
             | StartError::Bind(_)
             | StartError::Entropy(_)
@@ -73,6 +77,7 @@ impl fmt::Display for StartError {
             StartError::Doorbell(cause) => write!(f, "cannot make a pair of sockets: {cause}"),
             StartError::Resolver(cause) => write!(f, "cannot look names up: {cause}"),
             StartError::Storage(error) => error.fmt(f),
+            StartError::Lists(faults) => faults.fmt(f),
             StartError::Shard(shard, cause) => {
                 write!(f, "shard {} did not start: {cause}", shard.0)
             }
@@ -168,12 +173,21 @@ impl Node {
         E: ShardEngine,
         F: Fn(Seat) -> E + Send + Sync + 'static,
     {
+        self.start_with(Lists::default(), make)
+    }
+
+    /// The same with lists, which every shard has before it answers anybody.
+    pub fn start_with<E, F>(self, lists: Lists, make: F) -> Result<Running, StartError>
+    where
+        E: ShardEngine,
+        F: Fn(Seat) -> E + Send + Sync + 'static,
+    {
         let Node { settings, listeners, sockets, cores, resolver, .. } = self;
         let map = ShardMap::new(settings.shards, random()?);
         let (answer, answers) = mpsc::channel();
         let (make, clock) = (Arc::new(make), Clock::start());
         let mut running =
-            Running { desks: Vec::new(), answers, handles: Vec::new(), storage: None };
+            Running { desks: Vec::new(), answers, handles: Vec::new(), storage: None, lists: None };
         let doors: Vec<(Doorbell, Chime)> = (0..settings.shards)
             .map(|_| doorbell::pair())
             .collect::<io::Result<_>>()
@@ -185,6 +199,11 @@ impl Node {
             .map_err(|cause| StartError::Resolver(cause.to_string()))?;
         let (storage, outlets) = open(settings.storage.as_ref(), &bells)?;
         running.storage = storage;
+        let (reader, shelves) = lists::start(lists, settings.storage.clone(), rings(&bells))
+            .map_err(StartError::Lists)?;
+        running.lists = Some(reader);
+        let outlets: Vec<Outlet<E::Row>> =
+            outlets.into_iter().zip(shelves).map(|(way, shelf)| way.with_lists(shelf)).collect();
         let mut ready = Vec::new();
         let parts = sockets.into_iter().zip(cores).zip(meshes).zip(bells).zip(chimes);
         let parts = parts.zip(askers).zip(outlets);
@@ -225,12 +244,17 @@ fn open<W: Rows>(
     let Some(settings) = settings else {
         return Ok((None, bells.iter().map(|_| Outlet::nowhere()).collect()));
     };
-    let rings = bells.iter().map(|bell| {
+    let started = storage::start(settings, rings(bells));
+    started.map(|(storage, outlets)| (Some(storage), outlets)).map_err(StartError::Storage)
+}
+
+/// What wakes each shard.
+fn rings(bells: &[Arc<Doorbell>]) -> Vec<Ring> {
+    let ring = |bell: &Arc<Doorbell>| {
         let bell = Arc::clone(bell);
         Arc::new(move || bell.ring()) as Ring
-    });
-    let started = storage::start(settings, rings.collect());
-    started.map(|(storage, outlets)| (Some(storage), outlets)).map_err(StartError::Storage)
+    };
+    bells.iter().map(ring).collect()
 }
 
 /// What a shard's thread takes along.
@@ -322,6 +346,7 @@ pub struct Running {
     pub(crate) answers: mpsc::Receiver<Answer>,
     pub(crate) handles: Vec<ExecutorJoinHandle<()>>,
     pub(crate) storage: Option<Storage>,
+    pub(crate) lists: Option<lists::Reader>,
 }
 
 /// Where commands for one shard are put.

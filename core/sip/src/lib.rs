@@ -11,6 +11,7 @@ pub mod date;
 pub mod engine;
 pub mod entropy;
 pub mod limits;
+pub mod lists;
 pub mod message;
 pub mod metrics;
 pub mod module;

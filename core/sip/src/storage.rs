@@ -9,6 +9,7 @@
 //! order with a ticket is answered, once, with that ticket, on the shard that gave it.
 
 use crate::date::UnixTime;
+use crate::lists::{ListFault, ListId, Listing};
 use crate::module::{Either, Never};
 use std::fmt;
 
@@ -21,7 +22,7 @@ pub struct Table {
     pub version: u32,
     /// Its columns, but for the serial number `id` that every table has in front.
     pub columns: &'static [Column],
-    /// The columns that name a row, each set unique.
+    /// The columns that name a row, each set unique; none in a table that is only read whole.
     pub key: &'static [&'static str],
     /// Other columns by which rows are found: an index is made of each set.
     pub indexes: &'static [&'static [&'static str]],
@@ -176,6 +177,20 @@ pub trait Rows: Clone + Send + Sized + 'static {
         let _ = (place, table, record);
         Ok(())
     }
+
+    /// The list that this row wants read again; `None` for any other row.
+    fn wants(&self) -> Option<ListId> {
+        None
+    }
+
+    /// A whole list as a row of the module at this place; `None` when that has no such list.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    fn from_list(place: Place, listing: &Listing) -> Result<Option<Self>, Vec<ListFault>> {
+        let _ = (place, listing);
+        Ok(None)
+    }
 }
 
 /// A module that stores nothing.
@@ -223,6 +238,18 @@ impl<A: Rows, B: Rows> Rows for Either<A, B> {
             Some(place) => B::check(place, table, record),
         }
     }
+    fn wants(&self) -> Option<ListId> {
+        match self {
+            Either::Left(row) => row.wants(),
+            Either::Right(row) => row.wants().map(|list| ListId { place: list.place + 1, ..list }),
+        }
+    }
+    fn from_list(place: Place, listing: &Listing) -> Result<Option<Self>, Vec<ListFault>> {
+        match place.checked_sub(1) {
+            None => Ok(A::from_list(0, listing)?.map(Either::Left)),
+            Some(place) => Ok(B::from_list(place, listing)?.map(Either::Right)),
+        }
+    }
 }
 
 /// A row that cannot be used: in which table, which row, and what is wrong with it.
@@ -264,8 +291,14 @@ pub enum RowCause {
 
 impl fmt::Display for RowFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "table {}, row {}, column {}: ", self.table, self.key, self.column)?;
-        match self.cause {
+        let RowFault { table, key, column, cause } = self;
+        write!(f, "table {table}, row {key}, column {column}: {cause}")
+    }
+}
+
+impl fmt::Display for RowCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             RowCause::Missing => f.write_str("missing"),
             RowCause::Null => f.write_str("NULL"),
             RowCause::WrongKind => f.write_str("not the kind of value that is kept there"),

@@ -9,6 +9,7 @@ use crate::{db, tm};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use strowger_node::control::{self, say};
+use strowger_node::lists::Lists;
 use strowger_node::node::{Node, Seat};
 use strowger_node::{config, interfaces, secret, settings::NodeSettings};
 use strowger_sip::date::Epoch;
@@ -60,6 +61,13 @@ where
         eprint!("{problems}");
         return ExitCode::from(EXIT_CONFIGURATION);
     }
+    // What is wrong with the sections themselves has been reported.
+    let (lists, _) = configuration.read(R::Modules::lists);
+    let lists = Lists::new(lists, &configuration.source, arguments.file.as_deref());
+    if let Err(faults) = lists.check_files::<RowOf<R>>() {
+        eprintln!("{faults}");
+        return ExitCode::from(EXIT_CONFIGURATION);
+    }
     match arguments.action.unwrap_or(Action::Run) {
         Action::Check => {
             say(&format!("{}: good", configuration.source));
@@ -68,7 +76,7 @@ where
         Action::Db { task } => db::run::<RowOf<R>>(read.node.storage.as_ref(), task),
         Action::Run => {
             let is_default = arguments.file.is_none() && !arguments.says_where_to_listen();
-            run(configuration, read, is_default, from_config)
+            run(configuration, read, (lists, is_default), from_config)
         }
     }
 }
@@ -125,7 +133,12 @@ fn read_domains(section: &mut Section<'_>) -> Vec<String> {
     domains
 }
 
-fn run<R, F>(configuration: Configuration, read: Read, is_default: bool, from_config: F) -> ExitCode
+fn run<R, F>(
+    configuration: Configuration,
+    read: Read,
+    (lists, is_default): (Lists, bool),
+    from_config: F,
+) -> ExitCode
 where
     R: Routing,
     R::Modules: ConfiguredModules,
@@ -178,7 +191,7 @@ where
         });
         Engine::new(Setup { shard, map, listeners, seed, settings, routing, modules })
     };
-    let running = match node.start(make) {
+    let running = match node.start_with(lists, make) {
         Ok(running) => running,
         Err(cause) if cause.is_configuration() => {
             eprintln!("strowger: {cause}");

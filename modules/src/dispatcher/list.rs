@@ -8,11 +8,14 @@ use super::destination::{Attributes, Destination, State};
 /// Most destinations of all sets together. A guess, far above any list in use.
 pub const DESTINATIONS_MAX: usize = 1 << 16;
 
+/// A destination and the line it stands in, counted from 1.
+pub type Numbered = (usize, Destination);
+
 /// Reads the text of a list file. Lines that begin with `#` are comments.
 ///
 /// # Errors
 /// Every line that cannot be read, with its number.
-pub fn parse_list(text: &str) -> Result<Vec<Destination>, Vec<String>> {
+pub fn parse_list(text: &str) -> Result<Vec<Numbered>, Vec<(usize, String)>> {
     let (mut list, mut problems) = (Vec::new(), Vec::new());
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
@@ -21,11 +24,11 @@ pub fn parse_list(text: &str) -> Result<Vec<Destination>, Vec<String>> {
         }
         match parse_line(line) {
             Ok(_) if list.len() == DESTINATIONS_MAX => {
-                problems.push(format!("line {number}: more than {DESTINATIONS_MAX} destinations"));
+                problems.push((number, format!("more than {DESTINATIONS_MAX} destinations")));
                 break;
             }
-            Ok(destination) => list.push(destination),
-            Err(problem) => problems.push(format!("line {number}: {problem}")),
+            Ok(destination) => list.push((number, destination)),
+            Err(problem) => problems.push((number, problem)),
         }
     }
     if problems.is_empty() { Ok(list) } else { Err(problems) }
@@ -72,17 +75,19 @@ mod tests {
         .expect("a list");
         let shown: Vec<String> = list
             .iter()
-            .map(|row| format!("{} {} {} {}", row.set.0, row.uri, row.state, row.priority))
+            .map(|(line, row)| {
+                format!("{line}: {} {} {} {}", row.set.0, row.uri, row.state, row.priority)
+            })
             .collect();
         assert_eq!(
             shown,
             [
-                "1 sip:192.0.2.1 AX 0",
-                "1 sip:192.0.2.2:5080 AP 10",
-                "2 sip:[2001:db8::1];transport=tcp IX -5",
+                "2: 1 sip:192.0.2.1 AX 0",
+                "4: 1 sip:192.0.2.2:5080 AP 10",
+                "5: 2 sip:[2001:db8::1];transport=tcp IX -5",
             ]
         );
-        assert_eq!(list[1].attributes.weight, 50);
+        assert_eq!(list[1].1.attributes.weight, 50);
     }
 
     #[test]
@@ -90,8 +95,7 @@ mod tests {
         let text =
             "x sip:192.0.2.1\n1\n1 tel:+39\n1 sip:a 99\n1 sip:a 0 0 weight=200\n1 sip:a 0 0 a b\n";
         let problems = parse_list(text).expect_err("problems");
-        let lines: Vec<&str> =
-            problems.iter().filter_map(|problem| problem.split(':').next()).collect();
-        assert_eq!(lines, ["line 1", "line 2", "line 3", "line 4", "line 5", "line 6"]);
+        let lines: Vec<usize> = problems.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, [1, 2, 3, 4, 5, 6]);
     }
 }

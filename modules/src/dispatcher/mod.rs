@@ -23,6 +23,7 @@ mod live;
 mod load;
 mod probe;
 mod request;
+pub mod row;
 mod select;
 mod selection;
 mod sets;
@@ -34,6 +35,7 @@ pub use destination::{Attributes, Availability, Destination, DestinationId, Mark
 pub use health::{Event, ProbingMode, Thresholds};
 pub use list::parse_list;
 pub use request::{DispatcherOf, DispatcherRequest, Listed, SourceMatch, Summary};
+pub use row::Row;
 pub use selection::{Candidate, NoDestination, Selection};
 pub use settings::Settings;
 
@@ -42,11 +44,11 @@ use live::Lives;
 use load::{CallKey, Calls};
 use sets::{Member, Sets};
 use std::rc::Rc;
+use strowger_sip::lists::List;
 use strowger_sip::message::{Edits, MethodKind};
 use strowger_sip::module::{Command, Configured, Departing, Fault, Heard, Host, Module, NodeFacts};
 use strowger_sip::settings::Section;
 use strowger_sip::shard::ShardId;
-use strowger_sip::storage::{Note, Order, Place, RowFault, Rows, Table};
 use strowger_sip::time::{Duration, Instant, ms};
 
 /// How often shards tell each other how many calls their destinations have, while these change. A
@@ -82,15 +84,6 @@ pub enum Timer {
 pub struct Token {
     id: DestinationId,
     number: u32,
-}
-
-/// What storage, or whoever reads the configuration again, tells the module, and what it asks.
-#[derive(Clone, Debug)]
-pub enum Row {
-    /// To storage: the destinations are wanted again, on this shard.
-    Wanted,
-    /// From storage: all destinations.
-    Destinations(Vec<Destination>),
 }
 
 /// A destination went down or came up (`event_route[dispatcher:dst-down]` and `dst-up`): published
@@ -144,6 +137,7 @@ pub struct Counters {
 /// The module.
 #[derive(Debug)]
 pub struct Dispatcher {
+    /// Its `destinations` are those of the configuration, which every reload keeps.
     settings: Settings,
     sets: Rc<Sets>,
     lives: Lives,
@@ -159,8 +153,8 @@ pub struct Dispatcher {
 
 impl Dispatcher {
     /// Takes the settings' destinations into use.
-    pub fn new(mut settings: Settings) -> Dispatcher {
-        let sets = Rc::new(Sets::new(std::mem::take(&mut settings.destinations)));
+    pub fn new(settings: Settings) -> Dispatcher {
+        let sets = Rc::new(Sets::new(settings.destinations.clone()));
         let mut lives = Lives::default();
         lives.renew(&sets);
         Dispatcher {
@@ -331,16 +325,8 @@ impl Configured for Dispatcher {
     fn configured(section: &mut Section<'_>, _: &NodeFacts<'_>) -> Dispatcher {
         Dispatcher::new(Settings::from_section(section))
     }
-}
-
-/// The lists are handed over whole, in memory; no table holds them.
-impl Rows for Row {
-    fn tables(_: Place, _: &mut dyn FnMut(Place, &'static Table)) {}
-    fn into_order(self) -> Option<(Place, Order)> {
-        None
-    }
-    fn from_note(_: Place, _: Note) -> Result<Option<Self>, RowFault> {
-        Ok(None)
+    fn lists(section: &mut Section<'_>) -> Vec<List> {
+        row::lists(section)
     }
 }
 
@@ -415,7 +401,12 @@ impl Module for Dispatcher {
 
     fn row(&mut self, host: &mut impl Host<Self>, row: Row) {
         match row {
-            Row::Destinations(list) => self.replace(host, list),
+            Row::Destinations(list) => {
+                // Of two with the same id the later counts: what was read beats what is configured.
+                let mut all = self.settings.destinations.clone();
+                all.extend(list);
+                self.replace(host, all);
+            }
             Row::Wanted => {}
         }
     }

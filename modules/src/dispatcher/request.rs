@@ -366,7 +366,7 @@ where
         })
     }
 
-    /// Asks storage for the destinations again (`ds_reload`), on this shard.
+    /// Has the list file and the table read again (`ds_reload`), for every shard.
     pub fn reload(&self) {
         self.request.module(|_: &mut Dispatcher, host, _| host.store(Row::Wanted));
     }

@@ -105,7 +105,7 @@ impl Settings {
         let delta = secs(0)..=secs(86_400);
         Settings {
             destinations: destinations(section),
-            list_file: section.string("list_file"),
+            list_file: list_file(section),
             hash_user_only: section.integer("flags", 2, 0..=3) & 1 != 0,
             use_default: section.boolean("use_default", false),
             failover_codes: section
@@ -116,6 +116,12 @@ impl Settings {
             load: load(section, default.load),
         }
     }
+}
+
+/// Read by the edge, which asks for the same key.
+fn list_file(section: &mut Section<'_>) -> Option<String> {
+    let _ = super::row::lists(section);
+    section.string("list_file")
 }
 
 fn ping(section: &mut Section<'_>, default: Ping) -> Ping {
@@ -180,11 +186,12 @@ fn destinations(section: &mut Section<'_>) -> Vec<Destination> {
     let mut list: Vec<Destination> = rows.into_iter().flatten().collect();
     if let Some(text) = section.text("list") {
         match parse_list(&text.value) {
-            Ok(more) => list.extend(more),
+            Ok(more) => list.extend(more.into_iter().map(|(_, row)| row)),
             Err(problems) => {
-                for problem in problems {
+                for (line, problem) in problems {
                     let allowed = "setid uri [flags [priority [attrs]]]";
-                    section.problem_at(text.place, "list", problem, allowed);
+                    let what = format!("line {line}: {problem}");
+                    section.problem_at(text.place, "list", what, allowed);
                 }
             }
         }

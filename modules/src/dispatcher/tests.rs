@@ -25,7 +25,8 @@ impl Routing for Trunks {
 }
 
 fn settings(list: &str) -> Settings {
-    let destinations = parse_list(list).expect("a list");
+    let list = parse_list(list).expect("a list");
+    let destinations = list.into_iter().map(|(_, row)| row).collect();
     Settings { destinations, ..Settings::default() }
 }
 
@@ -257,14 +258,22 @@ fn calls_are_counted_from_choice_to_end() {
     assert_eq!(loads(&mut bench), ["0", "0"]);
 }
 
+/// The edge has read a list.
+fn reloaded(bench: &mut Bench<Trunks>, list: &str) {
+    let row = Row::Destinations(settings(list).destinations);
+    bench.input(Input::Row(Either::Right(Either::Left(row))));
+}
+
 #[test]
 fn a_reload_keeps_what_stays() {
     let mut bench = bench(Algorithm::Serial, settings(TWO));
     command(&mut bench, "set_state i 1 sip:192.0.2.20").expect("done");
-    let list = parse_list("1 sip:192.0.2.20 0 1\n1 sip:192.0.2.22 0 5\n").expect("a list");
-    bench.input(Input::Row(Either::Right(Either::Left(Row::Destinations(list)))));
-    assert_eq!(flags(&mut bench), ["AX", "IX"]);
+    // What is read beats what is configured and not read stays.
+    reloaded(&mut bench, "1 sip:192.0.2.20 0 1\n1 sip:192.0.2.22 0 7\n");
+    assert_eq!(flags(&mut bench), ["AX", "AX", "IX"]);
     assert_eq!(invites(&send(&mut bench, CALLER, &request("INVITE", "1"))), ["192.0.2.22:5060"]);
+    reloaded(&mut bench, "");
+    assert_eq!(flags(&mut bench), ["IX", "AX"]);
     assert!(command(&mut bench, "reload").is_ok());
     assert!(matches!(bench.take_rows()[..], [Either::Right(Either::Left(Row::Wanted))]));
     assert_eq!(command(&mut bench, "reload").expect_err("too soon").code, 500);
@@ -274,8 +283,7 @@ fn a_reload_keeps_what_stays() {
 fn a_routing_under_way_survives_a_reload() {
     let mut bench = bench(Algorithm::Serial, settings(TWO));
     let first = send(&mut bench, CALLER, &request("INVITE", "1"));
-    let list = parse_list("1 sip:192.0.2.99\n").expect("a list");
-    bench.input(Input::Row(Either::Right(Either::Left(Row::Destinations(list)))));
+    reloaded(&mut bench, "1 sip:192.0.2.99\n");
     let refusal = response(&first.last().expect("an INVITE").text, "503 Trouble");
     let second = send(&mut bench, "192.0.2.20:5060", &refusal);
     assert_eq!(invites(&second), ["192.0.2.21:5060"]);

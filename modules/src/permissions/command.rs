@@ -1,6 +1,7 @@
 //! Commands of the control plane: `permissions.*`.
 
 use super::prefix::Prefix;
+use super::rules::Permit;
 use super::{Permissions, Row};
 use crate::json;
 use strowger_sip::module::{Command, Fault, Host};
@@ -14,8 +15,11 @@ pub(super) fn answer(
     command: &Command,
 ) -> Option<Result<String, Fault>> {
     Some(match command.name.strip_prefix("permissions.")? {
-        "addressReload" => reload(permissions, host, Row::AddressesWanted),
-        "trustedReload" => reload(permissions, host, Row::TrustedWanted),
+        "addressReload" => reload(permissions, host, (0, Row::AddressesWanted)),
+        "trustedReload" => reload(permissions, host, (1, Row::TrustedWanted)),
+        "rulesReload" => reload(permissions, host, (2, Row::RulesWanted)),
+        "allowUri" => allow_uri(permissions, &command.arguments),
+        "testUri" => test_uri(permissions, &command.arguments),
         "addressDump" => Ok(dump_addresses(permissions, is_host)),
         "subnetDump" => Ok(dump_addresses(permissions, |prefix| !is_host(prefix))),
         "trustedDump" => Ok(dump_trusted(permissions)),
@@ -26,17 +30,55 @@ pub(super) fn answer(
 fn reload(
     permissions: &mut Permissions,
     host: &mut impl Host<Permissions>,
-    wanted: Row,
+    (list, wanted): (usize, Row),
 ) -> Result<String, Fault> {
     let now = host.now();
     let delta = permissions.settings.reload_delta;
-    if permissions.last_reload.is_some_and(|last| now.since(last) < delta) {
+    let Some(last) = permissions.last_reloads.get_mut(list) else {
+        return Err(Fault { code: 500, message: "no such list".to_owned() });
+    };
+    if last.is_some_and(|last| now.since(last) < delta) {
         let message = format!("reloaded less than {} s ago", delta.as_secs());
         return Err(Fault { code: 500, message });
     }
-    permissions.last_reload = Some(now);
+    *last = Some(now);
     host.store(wanted);
     Ok("\"Reload requested\"".to_owned())
+}
+
+/// `permissions.allowUri rules from uri`; the default rules are called `.`.
+fn allow_uri(permissions: &Permissions, arguments: &[String]) -> Result<String, Fault> {
+    let [rules, from, uri] = arguments else {
+        let message = "expected: rules from uri".to_owned();
+        return Err(Fault { code: 400, message });
+    };
+    judged(permissions, rules, from, uri)
+}
+
+/// `permissions.testUri rules uri contact`: what `allow_register` would say.
+fn test_uri(permissions: &Permissions, arguments: &[String]) -> Result<String, Fault> {
+    let [rules, uri, contact] = arguments else {
+        let message = "expected: rules uri contact".to_owned();
+        return Err(Fault { code: 400, message });
+    };
+    judged(permissions, rules, uri, contact)
+}
+
+fn judged(
+    permissions: &Permissions,
+    rules: &str,
+    left: &str,
+    right: &str,
+) -> Result<String, Fault> {
+    let rules = if rules == "." { "" } else { rules };
+    match permissions.rules.judge(rules, left.as_bytes(), right.as_bytes()) {
+        Permit::Allowed => Ok("\"Allowed\"".to_owned()),
+        Permit::Denied => Ok("\"Denied\"".to_owned()),
+        Permit::Unknown => {
+            let message = "no such rules, or a URI that cannot be read".to_owned();
+            Err(Fault { code: 404, message })
+        }
+    }
 }
 
 fn is_host(prefix: &Prefix) -> bool {

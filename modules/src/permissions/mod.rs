@@ -9,34 +9,26 @@ pub mod address;
 mod command;
 pub mod prefix;
 mod request;
+pub mod row;
+pub mod rules;
 pub mod settings;
 pub mod trusted;
 
 pub use address::{Address, Allowed, Group, MatchMode};
 pub use prefix::{Prefix, PrefixTable};
 pub use request::{PermissionsOf, PermissionsRequest};
+pub use row::Row;
+pub use rules::{Permit, Rule, RuleSet};
 pub use settings::Settings;
 pub use trusted::Trusted;
 
 use address::AddressList;
+use rules::Rules;
+use strowger_sip::lists::List;
 use strowger_sip::module::{Command, Configured, Fault, Host, Module, Never, NodeFacts};
 use strowger_sip::settings::Section;
-use strowger_sip::storage::{Note, Order, Place, RowFault, Rows, Table};
 use strowger_sip::time::Instant;
 use trusted::TrustedList;
-
-/// What storage, or whoever reads the configuration again, tells the module, and what it asks.
-#[derive(Clone, Debug)]
-pub enum Row {
-    /// To storage: the address list is wanted again, on this shard.
-    AddressesWanted,
-    /// To storage: the trusted list is wanted again, on this shard.
-    TrustedWanted,
-    /// From storage: the whole address list.
-    Addresses(Vec<Address>),
-    /// From storage: the whole trusted list.
-    Trusted(Vec<Trusted>),
-}
 
 /// Counters of one shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,22 +44,24 @@ pub struct Counters {
 /// The module.
 #[derive(Debug)]
 pub struct Permissions {
+    /// Its lists are those of the configuration, which every reload keeps.
     settings: Settings,
     addresses: AddressList,
     trusted: TrustedList,
-    last_reload: Option<Instant>,
+    rules: Rules,
+    /// By list.
+    last_reloads: [Option<Instant>; 3],
     counters: Counters,
 }
 
 impl Permissions {
     /// Takes the settings' lists into use.
-    pub fn new(mut settings: Settings) -> Permissions {
+    pub fn new(settings: Settings) -> Permissions {
         let addresses = AddressList::new(&settings.addresses, settings.match_mode);
         let trusted = TrustedList::new(&settings.trusted);
-        settings.addresses = Vec::new();
-        settings.trusted = Vec::new();
-        let counters = Counters::default();
-        Permissions { settings, addresses, trusted, last_reload: None, counters }
+        let (rules, counters) = (Rules::new(&[]), Counters::default());
+        let last_reloads = [None; 3];
+        Permissions { settings, addresses, trusted, rules, last_reloads, counters }
     }
 
     fn counted(&mut self, found: Option<Allowed>) -> Option<Allowed> {
@@ -84,16 +78,8 @@ impl Configured for Permissions {
     fn configured(section: &mut Section<'_>, _: &NodeFacts<'_>) -> Permissions {
         Permissions::new(Settings::from_section(section))
     }
-}
-
-/// The lists are handed over whole, in memory; no table holds them.
-impl Rows for Row {
-    fn tables(_: Place, _: &mut dyn FnMut(Place, &'static Table)) {}
-    fn into_order(self) -> Option<(Place, Order)> {
-        None
-    }
-    fn from_note(_: Place, _: Note) -> Result<Option<Self>, RowFault> {
-        Ok(None)
+    fn lists(section: &mut Section<'_>) -> Vec<List> {
+        row::lists(section)
     }
 }
 
@@ -108,15 +94,17 @@ impl Module for Permissions {
     fn row(&mut self, _: &mut impl Host<Self>, row: Row) {
         match row {
             Row::Addresses(list) => {
-                self.addresses = AddressList::new(&list, self.settings.match_mode);
-                self.counters.reloads += 1;
+                let all = [self.settings.addresses.as_slice(), &list].concat();
+                self.addresses = AddressList::new(&all, self.settings.match_mode);
             }
             Row::Trusted(list) => {
-                self.trusted = TrustedList::new(&list);
-                self.counters.reloads += 1;
+                let all = [self.settings.trusted.as_slice(), &list].concat();
+                self.trusted = TrustedList::new(&all);
             }
-            Row::AddressesWanted | Row::TrustedWanted => {}
+            Row::Rules(sets) => self.rules = Rules::new(&sets),
+            Row::AddressesWanted | Row::TrustedWanted | Row::RulesWanted => return,
         }
+        self.counters.reloads += 1;
     }
 
     fn command(

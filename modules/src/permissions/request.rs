@@ -2,9 +2,11 @@
 
 use super::Permissions;
 use super::address::{Allowed, Group};
+use super::rules::Permit;
 use super::trusted::Question;
 use std::marker::PhantomData;
 use std::net::IpAddr;
+use strowger_sip::message::{Contacts, Message, NameAddr};
 use strowger_sip::module::Has;
 use strowger_sip::routing::{ListOf, Request, Routing};
 use strowger_sip::transport::Transport;
@@ -86,10 +88,69 @@ where
         })
     }
 
+    /// Whether From and Request-URI may go together by the default rules (`allow_routing`).
+    pub fn allow_routing(&self) -> Permit {
+        self.allow_routing_by("")
+    }
+
+    /// The same by the rules of this name.
+    pub fn allow_routing_by(&self, rules: &str) -> Permit {
+        self.allow_uri(rules, self.request.request_uri())
+    }
+
+    /// Whether From and a URI may go together by the rules of this name (`allow_uri`).
+    pub fn allow_uri(&self, rules: &str, uri: &[u8]) -> Permit {
+        let message = self.request.message();
+        let from = message.from();
+        let from = from.as_ref().map_or(&[][..], |from| from.uri);
+        self.judge(rules, from, [uri].into_iter())
+    }
+
+    /// Whether To and every Contact may go together by the rules of this name (`allow_register`);
+    /// `""` for the default rules. A REGISTER without contacts, or that removes all, is allowed.
+    pub fn allow_register(&self, rules: &str) -> Permit {
+        let message = self.request.message();
+        let to = message.to();
+        let to = to.as_ref().map_or(&[][..], |to| to.uri);
+        match contacts(message) {
+            Some(contacts) => self.judge(rules, to, contacts.into_iter()),
+            None => Permit::Unknown,
+        }
+    }
+
+    fn judge<'u>(
+        &self,
+        rules: &str,
+        left: &[u8],
+        mut rights: impl Iterator<Item = &'u [u8]>,
+    ) -> Permit {
+        self.request.module(|permissions: &mut Permissions, _, _| {
+            let judged =
+                rights.try_for_each(|right| match permissions.rules.judge(rules, left, right) {
+                    Permit::Allowed => Ok(()),
+                    other @ (Permit::Denied | Permit::Unknown) => Err(other),
+                });
+            let permit = judged.err().unwrap_or(Permit::Allowed);
+            permissions.counters.allowed += u64::from(permit.is_allowed());
+            permissions.counters.refused += u64::from(!permit.is_allowed());
+            permit
+        })
+    }
+
     fn find(&self, ip: IpAddr, port: u16, group: Option<Group>) -> Option<Allowed> {
         self.request.module(|permissions: &mut Permissions, _, _| {
             let found = permissions.addresses.find(ip, port, group);
             permissions.counted(found)
         })
+    }
+}
+
+/// The URIs of all contacts; `None` when one cannot be read.
+fn contacts(message: Message<'_>) -> Option<Vec<&[u8]>> {
+    match message.contacts().ok()? {
+        Contacts::Star => Some(Vec::new()),
+        Contacts::List(list) => {
+            list.map(|contact| contact.ok().map(|contact: NameAddr<'_>| contact.uri)).collect()
+        }
     }
 }

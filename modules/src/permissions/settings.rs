@@ -24,6 +24,8 @@ pub struct Settings {
     pub match_mode: MatchMode,
     /// `reload_delta`: reloads come no closer than this.
     pub reload_delta: Duration,
+    /// `address_file`: for the edge, which reads it at start and for `permissions.addressReload`.
+    pub address_file: Option<String>,
     /// `[[permissions.address]]`.
     pub addresses: Vec<Address>,
     /// `[[permissions.trusted]]`.
@@ -35,6 +37,7 @@ impl Default for Settings {
         Settings {
             match_mode: MatchMode::LongestPrefix,
             reload_delta: secs(5),
+            address_file: None,
             addresses: Vec::new(),
             trusted: Vec::new(),
         }
@@ -65,7 +68,10 @@ impl Settings {
         if trusted.len() > TRUSTED_MAX {
             section.problem("trusted", "too many rows", &format!("{TRUSTED_MAX} rows"));
         }
-        Settings { match_mode, reload_delta: delta, addresses, trusted }
+        // The files are read by the edge, which asks for the same keys.
+        let _ = super::row::lists(section);
+        let address_file = section.string("address_file");
+        Settings { match_mode, reload_delta: delta, address_file, addresses, trusted }
     }
 }
 
@@ -138,9 +144,12 @@ fn pattern(row: &mut Section<'_>, key: &'static str) -> Option<Option<Pattern>> 
 }
 
 /// Reads Kamailio's `address_file`: lines of group, address, mask, port and tag, of which only the
-/// first two must be there; `#` begins a comment. The error names the line.
-pub fn parse_address_file(text: &str) -> Result<Vec<Address>, String> {
-    let mut addresses = Vec::new();
+/// first two must be there; `#` begins a comment.
+///
+/// # Errors
+/// Every line that cannot be read, with its number.
+pub fn parse_address_file(text: &str) -> Result<Vec<Address>, Vec<(usize, String)>> {
+    let (mut addresses, mut problems) = (Vec::new(), Vec::new());
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.split('#').next().unwrap_or("").trim();
         if line.is_empty() {
@@ -148,14 +157,17 @@ pub fn parse_address_file(text: &str) -> Result<Vec<Address>, String> {
         }
         match address_line(line) {
             Some(address) if addresses.len() < ADDRESSES_MAX => addresses.push(address),
-            Some(_) => return Err(format!("line {number}: more than {ADDRESSES_MAX} rows")),
+            Some(_) => {
+                problems.push((number, format!("more than {ADDRESSES_MAX} rows")));
+                break;
+            }
             None => {
                 let form = "group address [mask [port [tag]]]";
-                return Err(format!("line {number}: {line:?} is not of the form {form}"));
+                problems.push((number, format!("{line:?} is not of the form {form}")));
             }
         }
     }
-    Ok(addresses)
+    if problems.is_empty() { Ok(addresses) } else { Err(problems) }
 }
 
 fn address_line(line: &str) -> Option<Address> {
@@ -264,7 +276,7 @@ mod tests {
         let shown: Vec<String> =
             rows.iter().map(|row| format!("{} {} {}", row.group.0, row.prefix, row.port)).collect();
         assert_eq!(shown, ["1 192.0.2.0/24 0", "2 2001:db8::/32 5060", "3 10.1.1.1/32 0"]);
-        let error = parse_address_file("1 10.0.0.1\nx\n").expect_err("a problem");
-        assert!(error.starts_with("line 2: \"x\""), "{error}");
+        let problems = parse_address_file("1 10.0.0.1\nx\n").expect_err("a problem");
+        assert!(problems[0].0 == 2 && problems[0].1.starts_with("\"x\""), "{problems:?}");
     }
 }

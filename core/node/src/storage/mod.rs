@@ -21,10 +21,11 @@ mod sql;
 mod start;
 mod summary;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod thread;
 mod turn;
 mod value;
+mod whole;
 mod writer;
 
 pub use count::Count;
@@ -35,6 +36,7 @@ pub use settings::{Database, StorageSettings, Synchronous};
 pub use start::{Ring, Storage, start};
 pub use summary::StorageSummary;
 pub(crate) use turn::More;
+pub(crate) use whole::{Whole, read_whole};
 
 use std::fmt;
 use std::io;

@@ -8,6 +8,7 @@
 
 use super::load::Loaded;
 use super::thread::Event;
+use crate::lists::Shelf;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use strowger_sip::storage::{Note, Outcome, Place, Rows};
@@ -45,6 +46,8 @@ pub struct Outlet<W> {
     backlog: VecDeque<W>,
     refused: VecDeque<W>,
     lost: BTreeSet<Place>,
+    // What is no row of storage but a list of files and tables.
+    lists: Option<Shelf<W>>,
 }
 
 #[derive(Debug)]
@@ -72,12 +75,26 @@ impl<W: Rows> Outlet<W> {
 
     fn leading(way: Option<Way<W>>) -> Outlet<W> {
         let (backlog, refused) = (VecDeque::new(), VecDeque::new());
-        Outlet { way, backlog, refused, lost: BTreeSet::new() }
+        Outlet { way, backlog, refused, lost: BTreeSet::new(), lists: None }
+    }
+
+    /// Has lists come and be asked for this way too.
+    pub(crate) fn with_lists(mut self, shelf: Shelf<W>) -> Outlet<W> {
+        self.lists = Some(shelf);
+        self
+    }
+
+    /// The next list that has come.
+    pub(super) fn next_list(&mut self) -> Option<W> {
+        self.lists.as_mut()?.next_row()
     }
 
     /// Gives rows away; none is left.
     pub fn give(&mut self, rows: &mut Vec<W>) -> Given {
         let mut given = Given::default();
+        if let Some(lists) = self.lists.as_ref().filter(|_| !rows.is_empty()) {
+            lists.ask(rows);
+        }
         if self.way.is_none() {
             rows.drain(..).for_each(|row| self.refuse(row, &mut given));
             return given;
@@ -120,7 +137,8 @@ impl<W: Rows> Outlet<W> {
     /// The next row from storage that has come.
     pub fn next_row(&mut self) -> Option<W> {
         let refused = self.refused.pop_front();
-        refused.or_else(|| self.way.as_ref()?.notes.try_recv().ok())
+        let note = refused.or_else(|| self.way.as_ref()?.notes.try_recv().ok());
+        note.or_else(|| self.next_list())
     }
 
     /// What was stored before this start, for as long as there is more of it: waits, and so is for

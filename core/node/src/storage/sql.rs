@@ -46,9 +46,11 @@ impl Dialect {
         for column in table.columns {
             let _ = write!(sql, ", {}", self.column(column));
         }
-        let name = self.quote(&format!("{}_key_idx", table.name));
-        let _ = write!(sql, ", CONSTRAINT {name} UNIQUE ({}))", self.names(table.key));
-        sql + self.table_options()
+        if !table.key.is_empty() {
+            let name = self.quote(&format!("{}_key_idx", table.name));
+            let _ = write!(sql, ", CONSTRAINT {name} UNIQUE ({})", self.names(table.key));
+        }
+        sql + ")" + self.table_options()
     }
 
     /// The table of tables, as Kamailio has it.

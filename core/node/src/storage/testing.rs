@@ -96,10 +96,10 @@ impl Rows for Row {
 }
 
 /// A folder for one test.
-pub(super) struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    pub(super) fn new() -> Folder {
+    pub(crate) fn new() -> Folder {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("strowger-storage-{}-{number}", std::process::id());
@@ -108,11 +108,11 @@ impl Folder {
         Folder(path)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    pub(super) fn settings(&self) -> StorageSettings {
+    pub(crate) fn settings(&self) -> StorageSettings {
         StorageSettings::new(Database::Sqlite(self.0.join("state.db")))
     }
 }
@@ -124,7 +124,7 @@ impl Drop for Folder {
 }
 
 /// Runs a test of something asynchronous.
-pub(super) fn block_on<T>(what: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(what: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     LocalSet::new().block_on(&runtime, what)
 }

@@ -42,6 +42,9 @@ impl<W: Rows> Outlet<W> {
             rows.into_iter().for_each(|row| engine.handle(now, Input::Row(row), &mut out));
             self.give(&mut out.rows);
         }
+        while let Some(row) = self.next_list() {
+            engine.handle(clock.now(), Input::Row(row), &mut out);
+        }
         Ok(out)
     }
 

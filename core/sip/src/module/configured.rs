@@ -6,7 +6,9 @@
 use super::list::Modules;
 use super::{Module, Never};
 use crate::date::Epoch;
+use crate::lists::List;
 use crate::settings::Section;
+use crate::storage::Place;
 
 /// What a module may know of its node when it is made.
 #[derive(Clone, Copy, Debug)]
@@ -35,21 +37,38 @@ pub trait Configured: Module {
 
     /// Reads the section. Called once to find mistakes, and once on each shard.
     fn configured(section: &mut Section<'_>, node: &NodeFacts<'_>) -> Self;
+
+    /// The lists that it wants read from outside of the configuration.
+    fn lists(section: &mut Section<'_>) -> Vec<List> {
+        let _ = section;
+        Vec::new()
+    }
 }
 
 /// A tuple of modules that are all made from their sections.
 pub trait ConfiguredModules: Modules {
     /// Reads each module's section of the configuration.
     fn configured(root: &mut Section<'_>, node: &NodeFacts<'_>) -> Self;
+
+    /// The lists of all of them, each with the place of its module among rows.
+    fn lists(root: &mut Section<'_>) -> Vec<(Place, List)>;
 }
 
 impl ConfiguredModules for () {
     fn configured(_: &mut Section<'_>, _: &NodeFacts<'_>) {}
+    fn lists(_: &mut Section<'_>) -> Vec<(Place, List)> {
+        Vec::new()
+    }
 }
 
 fn read<M: Configured>(root: &mut Section<'_>, node: &NodeFacts<'_>) -> M {
     let mut section = root.section(M::SECTION);
     M::configured(&mut section, node)
+}
+
+fn lists<M: Configured>(root: &mut Section<'_>, place: Place) -> Vec<(Place, List)> {
+    let mut section = root.section(M::SECTION);
+    M::lists(&mut section).into_iter().map(|list| (place, list)).collect()
 }
 
 macro_rules! tuples {
@@ -60,6 +79,12 @@ macro_rules! tuples {
         {
             fn configured(root: &mut Section<'_>, node: &NodeFacts<'_>) -> Self {
                 (read::<$first>(root, node), $(read::<$rest>(root, node),)*)
+            }
+            fn lists(root: &mut Section<'_>) -> Vec<(Place, List)> {
+                // The routing's own hooks stand first.
+                let places = 1..;
+                let of_each = [lists::<$first>, $(lists::<$rest>,)*];
+                places.zip(of_each).flat_map(|(place, lists)| lists(root, place)).collect()
             }
         }
         tuples!($($rest)*);
