@@ -12,6 +12,8 @@ pub mod dispatcher;
 pub mod json;
 mod keyed;
 pub mod location;
+pub mod nathelper;
+pub mod path;
 pub mod permissions;
 pub mod pike;
 pub mod registrar;

@@ -50,6 +50,26 @@ impl UnixTime {
     }
 }
 
+/// Months as a Date header writes them.
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+impl UnixTime {
+    /// Reads a Date header (RFC 3261 §20.17): `Sat, 13 Nov 2010 23:29:00 GMT`.
+    pub fn parse_rfc1123(text: &str) -> Option<UnixTime> {
+        let (_, rest) = text.trim().split_once(',')?;
+        let mut words = rest.split_whitespace();
+        let (day, month, year, time) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        let zone = words.next()?;
+        let month = MONTHS.iter().position(|name| name.eq_ignore_ascii_case(month))? + 1;
+        let day: u8 = day.parse().ok()?;
+        if !zone.eq_ignore_ascii_case("GMT") || words.next().is_some() {
+            return None;
+        }
+        UnixTime::parse(&format!("{year}-{month:02}-{day:02} {time}"))
+    }
+}
+
 impl Add<Duration> for UnixTime {
     type Output = UnixTime;
     fn add(self, span: Duration) -> UnixTime {
@@ -143,6 +163,23 @@ mod tests {
         }
         assert_eq!(UnixTime::from_secs(u64::MAX) + secs(9), UnixTime::LAST);
         assert_eq!(UnixTime::parse("9999-12-31 23:59:59"), Some(UnixTime::LAST));
+    }
+
+    #[test]
+    fn a_date_header_is_read() {
+        let read = |text| UnixTime::parse_rfc1123(text).map(|date| date.to_string());
+        let date = "2010-11-13 23:29:00".to_owned();
+        assert_eq!(read("Sat, 13 Nov 2010 23:29:00 GMT"), Some(date));
+        for text in [
+            "",
+            "Sat, 13 Nov 2010 23:29:00 CET",
+            "Sat, 13 Foo 2010 23:29:00 GMT",
+            "Sat, 13 Nov 2010 GMT",
+            "13 Nov 2010 23:29:00 GMT",
+            "Sat, 13 Nov 2010 23:29:00 GMT x",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 
     #[test]

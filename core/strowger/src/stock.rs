@@ -9,11 +9,13 @@ use crate::nat::is_behind_nat;
 use strowger_modules::auth::{Auth, Authenticating};
 use strowger_modules::dispatcher::{Algorithm, Dispatcher, DispatcherRequest};
 use strowger_modules::location::Location;
+use strowger_modules::nathelper::{AliasWhen, Nat, NatRequest, NatTests};
+use strowger_modules::path::{PathEntry, PathRequest};
 use strowger_modules::permissions::{Permissions, PermissionsRequest};
 use strowger_modules::pike::Pike;
 use strowger_modules::registrar::{ForkingTo, LookingUp, Registrar, SaveOptions, Saving, Trusted};
 use strowger_sip::message::{Host, MethodKind, Scheme, Uri};
-use strowger_sip::routing::{Answer, Outcome, Relay, Reply, Request, Routing};
+use strowger_sip::routing::{Answer, Outcome, Relay, Reply, Request, Response, Routing, Within};
 use strowger_sip::settings::Section;
 
 /// Methods that this node answers for itself (RFC 3261 §20.5).
@@ -30,6 +32,8 @@ pub struct Stock {
     trusted_group: Option<u32>,
     trunk_set: Option<u32>,
     trunk_algorithm: Algorithm,
+    path: bool,
+    rules: bool,
 }
 
 impl Stock {
@@ -39,12 +43,17 @@ impl Stock {
     ///   they go to their Request-URI.
     /// - `registrar` (default false): serve REGISTER for this node's domains and call the users.
     /// - `nat` (default false): users whose address is translated on the way are reached where
-    ///   their REGISTER came from, and kept alive as `[usrloc] natping_interval` and `ka_mode` say.
+    ///   their REGISTER came from, and kept alive as `[usrloc] natping_interval` and `ka_mode` say;
+    ///   their contacts in other messages get an alias, which requests within a dialog follow.
     /// - `realm`: challenge REGISTER and what a user of this node's domains sends, in this realm.
     /// - `trusted_group`: requests from addresses of this group of `[permissions]` are not
     ///   challenged.
     /// - `trunk_set`, `trunk_algorithm` (a number of Kamailio's, default 8): a set of
     ///   `[dispatcher]` in place of `next_hop`, with failover.
+    /// - `path` (default false): REGISTER that is sent on to a registrar gets this node's Path, and
+    ///   what comes back by it goes to where the registration came from.
+    /// - `rules` (default false): who may call whom, and register what, stands in the default allow
+    ///   and deny files of `[permissions]`; others get 403.
     pub fn from_config(section: &mut Section<'_>) -> Stock {
         let number = section.integer("trunk_algorithm", 8, 0..=64);
         let known = u8::try_from(number).ok().and_then(Algorithm::from_number);
@@ -61,6 +70,8 @@ impl Stock {
             trusted_group: trusted.and_then(|group| u32::try_from(group).ok()),
             trunk_set: trunks.and_then(|set| u32::try_from(set).ok()),
             trunk_algorithm: known.unwrap_or(Algorithm::Serial),
+            path: section.boolean("path", false),
+            rules: section.boolean("rules", false),
         }
     }
 }
@@ -80,7 +91,7 @@ impl Routing for Stock {
 
     async fn request(&self, mut request: Request<'_, Self>) -> Result<Answer, Reply> {
         let follows_a_route = match request.loose_route()? {
-            Some(within) if within.is_in_dialog() => return Ok(within.relay().into()),
+            Some(within) if within.is_in_dialog() => return self.within_dialog(within),
             Some(within) => within.has_more(),
             None => false,
         };
@@ -91,8 +102,15 @@ impl Routing for Stock {
         if self.registrar && for_this_node && request.method() == MethodKind::Register {
             return self.register(&request).await;
         }
+        self.see_nat(&mut request)?;
         if !request.is_within_dialog() {
             self.challenge_own_users(&request).await?;
+            if self.rules && !request.permissions().allow_routing().is_allowed() {
+                return Err(Reply::forbidden());
+            }
+        }
+        if let Some(next_hop) = request.path_received().filter(|_| self.path) {
+            return Ok(request.relay_by(next_hop).into());
         }
         if forms_dialog(request.method()) {
             request.record_route();
@@ -103,11 +121,47 @@ impl Routing for Stock {
         if request.is_within_dialog() || follows_a_route {
             return Ok(request.relay_to_target().into());
         }
+        if self.path && request.method() == MethodKind::Register {
+            request.add_path(&PathEntry::new().received())?;
+        }
         self.onward(&mut request).await
+    }
+
+    fn response(&self, response: &mut Response<'_>) {
+        let tests = NatTests::CONTACT | NatTests::CONTACT_PORT;
+        let status = response.status().code();
+        if self.nat
+            && (101..300).contains(&status)
+            && response.is_first_hop()
+            && !response.nat_uac_test(tests).is_empty()
+        {
+            // Without room for the edit the response goes as it is.
+            let _ = response.contact_alias(AliasWhen::Different);
+        }
     }
 }
 
 impl Stock {
+    /// Along the route set; where that ends here, to the alias of a user behind a NAT.
+    fn within_dialog(&self, mut within: Within<'_, '_, Stock>) -> Result<Answer, Reply> {
+        self.see_nat(within.request())?;
+        let ends_here = !within.has_more();
+        let aliased = within.request().handle_ruri_alias().filter(|_| self.nat && ends_here);
+        Ok(match aliased {
+            Some(aliased) => within.request().fork().to_by(aliased.uri, aliased.next_hop).into(),
+            None => within.relay().into(),
+        })
+    }
+
+    /// A sender behind a NAT gets an alias in its contact.
+    fn see_nat(&self, request: &mut Request<'_, Stock>) -> Result<(), Reply> {
+        let behind = is_behind_nat(request.message(), request.source().remote);
+        if self.nat && behind && request.method() != MethodKind::Register {
+            request.contact_alias(AliasWhen::Different)?;
+        }
+        Ok(())
+    }
+
     /// An ACK gets no answer, so it is sent on or dropped.
     fn acknowledge(&self, request: &mut Request<'_, Stock>) -> Answer {
         if request.is_for_this_node() { Answer::Drop } else { request.relay_to_target().into() }
@@ -115,6 +169,9 @@ impl Stock {
 
     /// REGISTER for one of this node's domains.
     async fn register(&self, request: &Request<'_, Stock>) -> Result<Answer, Reply> {
+        if self.rules && !request.permissions().allow_register("").is_allowed() {
+            return Err(Reply::forbidden());
+        }
         let mut options = SaveOptions::default();
         if self.nat && is_behind_nat(request.message(), request.source().remote) {
             options = options.behind_nat();
@@ -153,7 +210,7 @@ impl Stock {
     async fn for_this_node(&self, mut request: Request<'_, Stock>) -> Result<Answer, Reply> {
         let user = request.target().is_some_and(|uri| uri.user.is_some());
         if request.method() == MethodKind::Options && !user {
-            return Err(Reply::new(200).header("Allow", ALLOW).header("Accept", "*/*"));
+            return Err(Reply::options(ALLOW));
         }
         if request.is_within_dialog() || !user {
             return Err(Reply::not_found());

@@ -8,7 +8,10 @@
 
 mod call_id;
 mod contact;
+mod contact_change;
+mod contact_code;
 mod cseq;
+mod e164;
 mod edits;
 mod error;
 mod head;
@@ -34,7 +37,9 @@ mod write;
 
 pub use call_id::scan_call_id;
 pub use contact::Contacts;
+pub use contact_change::{ChangedContact, ChangedField};
 pub use cseq::CSeq;
+pub use e164::is_e164;
 pub use edits::{EditError, Edits, NO_EDITS};
 pub use error::{ParseCause, ParseError};
 pub use head::Head;

@@ -73,6 +73,12 @@ impl UriBuilder {
         self
     }
 
+    /// The password after the user part. It stands in clear in every message (§19.1.1).
+    pub fn password(mut self, password: &str) -> UriBuilder {
+        self.password = Some(escape(password, b"&=+$,%"));
+        self
+    }
+
     /// Takes the user part away.
     pub fn no_user(mut self) -> UriBuilder {
         self.user = None;

@@ -36,6 +36,13 @@ impl Uri<'_> {
             && same_headers(self.headers, other.headers)
             && same_headers(other.headers, self.headers)
     }
+
+    /// Whether both name the same address-of-record (`cmp_aor`): user and host, nothing else.
+    pub fn is_same_aor(&self, other: &Uri<'_>) -> bool {
+        let short = self.raw.len() <= URI_BYTES_MAX && other.raw.len() <= URI_BYTES_MAX;
+        let same = same_option(self.user, other.user, unescaped_eq) && self.host == other.host;
+        self.raw == other.raw || (short && same)
+    }
 }
 
 /// Whether nothing in `left` contradicts `right`.
@@ -158,6 +165,17 @@ mod tests {
     fn an_escaped_reserved_character_is_another_one() {
         assert!(!same("sip:a%3Bb@h", "sip:a;b@h"));
         assert!(same("sip:a%3Bb@h", "sip:a%3bb@h"));
+    }
+
+    #[test]
+    fn an_address_of_record_is_user_and_host() {
+        let same = |left: &str, right: &str| {
+            let [left, right] = [left, right].map(|text| Uri::parse(text.as_bytes()));
+            left.expect("a URI").is_same_aor(&right.expect("a URI"))
+        };
+        assert!(same("sip:b%6fb@Example.com:5070;a=b", "sips:bob@example.com"));
+        assert!(!same("sip:Bob@example.com", "sip:bob@example.com"));
+        assert!(!same("sip:example.com", "sip:bob@example.com"));
     }
 
     #[test]

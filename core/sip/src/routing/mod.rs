@@ -6,6 +6,7 @@
 //! or storage's answer, a pause. Nothing of the shard's state is borrowed across an await.
 
 mod answer;
+mod checks;
 pub(crate) mod desk;
 mod local;
 mod policy;
@@ -14,6 +15,7 @@ mod request;
 pub(crate) mod task;
 
 pub use answer::{Answer, Failed, Outcome, Planned, Reply};
+pub use checks::{ChargingVector, DateCheck};
 pub use local::{Completion, LocalRequest};
 pub use policy::{Branch, Policy, Response};
 pub use relay::{Destination, Relay, Relaying};

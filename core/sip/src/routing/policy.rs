@@ -8,10 +8,10 @@ use super::local::Completions;
 use super::{ListOf, Reply, Request, Routing};
 use crate::engine::slots::ContextId;
 use crate::engine::{CallChange, CallOrder};
-use crate::message::{EditError, Edits, Message, StatusCode};
+use crate::message::{EditError, Edits, Message, StatusCode, Uri};
 use crate::module::{Arrived, Command, Departing, Fault, Has, Heard, Host, Module, Outgoing};
 use crate::shard::ShardId;
-use crate::transport::Flow;
+use crate::transport::{Flow, Listeners};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -38,7 +38,7 @@ impl<R: Routing> Module for Policy<R> {
 
     fn forward(
         &mut self,
-        _: &mut impl Host<Self>,
+        host: &mut impl Host<Self>,
         request: &Arrived<'_>,
         outgoing: &mut Outgoing<'_>,
     ) {
@@ -50,16 +50,24 @@ impl<R: Routing> Module for Policy<R> {
             source,
             request_uri,
             flow: *flow,
+            listeners: host.listeners(),
             edits,
             params: record_route_params,
         };
         self.routing.branch(&mut branch);
     }
 
-    fn response(&mut self, _: &mut impl Host<Self>, response: &Departing<'_>, edits: &mut Edits) {
-        let Departing { status, message, request, suppress, .. } = *response;
+    fn response(
+        &mut self,
+        host: &mut impl Host<Self>,
+        response: &Departing<'_>,
+        edits: &mut Edits,
+    ) {
+        let Departing { status, message, request, suppress, flow, .. } = *response;
+        let ours = &|uri: &Uri<'_>| host.is_ours(uri);
         let request = request.map(|request| request.message());
-        self.routing.response(&mut Response { status, message, request, suppress, edits });
+        let mut response = Response { status, message, flow, request, suppress, ours, edits };
+        self.routing.response(&mut response);
     }
 
     fn peer(&mut self, host: &mut impl Host<Self>, _: ShardId, order: CallOrder) {
@@ -153,6 +161,7 @@ pub struct Branch<'b> {
     source: Flow,
     request_uri: &'b [u8],
     flow: Flow,
+    listeners: &'b Listeners,
     edits: &'b mut Edits,
     params: &'b mut Vec<u8>,
 }
@@ -176,6 +185,11 @@ impl Branch<'_> {
     /// Where this branch goes.
     pub fn destination(&self) -> Flow {
         self.flow
+    }
+
+    /// The node's listening addresses.
+    pub fn listeners(&self) -> &Listeners {
+        self.listeners
     }
 
     /// Changes to headers and body of this branch alone.
@@ -209,8 +223,10 @@ impl Branch<'_> {
 pub struct Response<'b> {
     status: StatusCode,
     message: Option<Message<'b>>,
+    flow: Option<Flow>,
     request: Option<Message<'b>>,
     suppress: &'b Cell<bool>,
+    ours: &'b dyn Fn(&Uri<'_>) -> bool,
     edits: &'b mut Edits,
 }
 
@@ -223,6 +239,16 @@ impl Response<'_> {
     /// The response as it was received; `None` when it is made here.
     pub fn message(&self) -> Option<Message<'_>> {
         self.message
+    }
+
+    /// The socket pair it came over; `None` when it is made here.
+    pub fn source(&self) -> Option<Flow> {
+        self.flow
+    }
+
+    /// Whether a URI names this node.
+    pub fn is_ours(&self, uri: &Uri<'_>) -> bool {
+        (self.ours)(uri)
     }
 
     /// The request it answers, while that is kept: not for a repeated 2xx.

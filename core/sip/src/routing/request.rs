@@ -18,7 +18,7 @@ use crate::proxy::flow_token;
 use crate::proxy::forward;
 use crate::proxy::route_set::{self, Followed};
 use crate::time::{Duration, Instant};
-use crate::transport::Flow;
+use crate::transport::{Flow, Listeners};
 use smallvec::SmallVec;
 use std::future::Future;
 use std::pin::Pin;
@@ -84,6 +84,21 @@ impl<'a, R: Routing> Request<'a, R> {
     /// The time of this turn.
     pub fn now(&self) -> Instant {
         self.with(|state| state.core.now)
+    }
+
+    /// The same as a date: how long after 1970-01-01T00:00:00Z.
+    pub fn unix_time(&self) -> Duration {
+        self.with(|state| state.core.settings.unix_start + state.core.now.since(Instant::START))
+    }
+
+    /// The node's listening addresses.
+    pub fn listeners(&self) -> Listeners {
+        self.with(|state| state.core.listeners.clone())
+    }
+
+    /// Random numbers of this shard.
+    pub(super) fn random(&self) -> [u64; 2] {
+        self.with(|state| [state.core.entropy.next_u64(), state.core.entropy.next_u64()])
     }
 
     /// Follows the Route header (RFC 3261 §16.4, §16.12): removes our own entries and recovers from
