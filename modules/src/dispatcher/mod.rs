@@ -435,4 +435,6 @@ impl Module for Dispatcher {
 }
 
 #[cfg(test)]
+mod acceptance;
+#[cfg(test)]
 mod tests;
