@@ -7,7 +7,7 @@
 //! keeps the old one. Nobody waits for the thread that reads.
 
 use crate::control::say;
-use crate::storage::{Ring, StorageSettings, Whole, read_whole};
+use crate::storage::{Ring, StorageSettings, Whole, existing, read_whole};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 use strowger_sip::lists::{FileText, List, ListFault, ListFile, ListId, Listing};
 use strowger_sip::settings;
-use strowger_sip::storage::{Place, Rows};
+use strowger_sip::storage::{Place, Rows, Table};
 
 /// Orders that wait for the thread; what finds no room is covered by those that wait.
 const ORDERS_MAX: usize = 64;
@@ -71,6 +71,22 @@ impl Lists {
     /// Everything that is wrong with them.
     pub fn check_files<W: Rows>(&self) -> Result<(), ListFaults> {
         self.read::<W>(None, |_| true).map(|_| ())
+    }
+
+    /// Leaves those tables alone that the database has not: their lists have other sources.
+    fn without_missing(mut self, storage: Option<&StorageSettings>) -> Result<Lists, ListFaults> {
+        let tables: Vec<_> = self.lists.iter().filter_map(|(_, list)| list.table).collect();
+        let Some(settings) = storage.filter(|_| !tables.is_empty()) else { return Ok(self) };
+        let there = existing(settings, &tables)
+            .map_err(|error| ListFaults(vec![ListFault::with("lists", error.to_string())]))?;
+        for (_, list) in &mut self.lists {
+            let missing = list.table.filter(|table| !there.contains(&table.name));
+            if let Some(Table { name, .. }) = missing {
+                list.table = None;
+                say(&format!("note: there is no table {name}; `strowger db create` makes it"));
+            }
+        }
+        Ok(self)
     }
 
     /// Reads the lists that are wanted, each whole.
@@ -228,6 +244,7 @@ pub(crate) fn start<W: Rows>(
     storage: Option<StorageSettings>,
     rings: Vec<Ring>,
 ) -> Result<(Reader, Vec<Shelf<W>>), ListFaults> {
+    let lists = lists.without_missing(storage.as_ref())?;
     let news = lists.read::<W>(storage.as_ref(), |_| true)?;
     news.said.iter().for_each(|line| say(&format!("lists: {line}")));
     let (orders, inbox) = sync_channel(ORDERS_MAX);

@@ -36,7 +36,7 @@ pub use settings::{Database, StorageSettings, Synchronous};
 pub use start::{Ring, Storage, start};
 pub use summary::StorageSummary;
 pub(crate) use turn::More;
-pub(crate) use whole::{Whole, read_whole};
+pub(crate) use whole::{Whole, existing, read_whole};
 
 use std::fmt;
 use std::io;

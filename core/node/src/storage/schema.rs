@@ -180,6 +180,11 @@ fn is_name(text: &[u8], name: &str) -> bool {
     text.eq_ignore_ascii_case(name.as_bytes())
 }
 
+/// Whether a table is there.
+pub(super) async fn exists(connection: &mut Connection, table: &Table) -> Result<bool, Failure> {
+    Ok(!columns(connection, table.name).await?.is_empty())
+}
+
 async fn columns(connection: &mut Connection, table: &str) -> Result<Vec<Texts>, Failure> {
     let sql = connection.dialect().columns_of();
     connection.fetch(sql.into(), &[text(table)]).await

@@ -14,7 +14,7 @@ use super::sql::Dialect;
 use super::summary::StorageSummary;
 use super::thread::{Event, Mailbox, Thread};
 use super::writer::Writer;
-use super::{StorageError, schema, tables};
+use super::{SchemaFault, StorageError, schema, tables};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -158,7 +158,12 @@ async fn prepare<W: Rows>(settings: &StorageSettings) -> Result<Writer, StorageE
     if connection.dialect() == Dialect::Sqlite {
         schema::create(&mut connection, &tables).await.map_err(unreachable)?;
     }
-    let faults = schema::check(&mut connection, &tables).await.map_err(unreachable)?;
+    let mut faults = schema::check(&mut connection, &tables).await.map_err(unreachable)?;
+    // Without its table a list has its other sources.
+    faults.retain(|fault| {
+        let SchemaFault::Missing { table } = fault else { return true };
+        tables.iter().any(|known| known.name == *table && !known.key.is_empty())
+    });
     if !faults.is_empty() {
         return Err(StorageError::Schema { database: database(), faults });
     }

@@ -6,6 +6,7 @@
 
 use super::StorageError;
 use super::connection::{Connection, Failure, Role};
+use super::schema;
 use super::settings::StorageSettings;
 use super::value::{Texts, Value, record};
 use strowger_sip::storage::{Record, RowFault, Table};
@@ -29,14 +30,39 @@ pub(crate) fn read_whole(
     table: &'static Table,
     rows_max: u32,
 ) -> Result<Whole, StorageError> {
+    wait(settings, read(settings, table, rows_max))
+}
+
+/// Those of these tables that the database has; waits for it.
+pub(crate) fn existing(
+    settings: &StorageSettings,
+    tables: &[&'static Table],
+) -> Result<Vec<&'static str>, StorageError> {
+    wait(settings, async {
+        let mut connection = Connection::open(settings, Role::Reader).await?;
+        let mut there = Vec::new();
+        for table in tables {
+            if schema::exists(&mut connection, table).await? {
+                there.push(table.name);
+            }
+        }
+        connection.close().await;
+        Ok(there)
+    })
+}
+
+fn wait<T>(
+    settings: &StorageSettings,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, StorageError> {
     let runtime =
         Builder::new_current_thread().enable_all().build().map_err(StorageError::Thread)?;
-    let reading = async {
+    let working = async {
         // Made here: a timeout belongs to the runtime that it waits in.
-        let late = timeout(settings.timeout, read(settings, table, rows_max)).await;
+        let late = timeout(settings.timeout, work).await;
         late.unwrap_or_else(|_| Err(Failure::late(settings.timeout)))
     };
-    runtime.block_on(reading).map_err(|failure| StorageError::Unreachable {
+    runtime.block_on(working).map_err(|failure| StorageError::Unreachable {
         database: settings.database.to_string(),
         cause: failure.to_string(),
     })
@@ -91,6 +117,8 @@ mod tests {
             }
             connection.close().await;
         });
+        static NOTHING: Table = Table { name: "nothing", ..THINGS };
+        assert_eq!(existing(&settings, &[&NOTHING, &THINGS]).expect("asked"), ["things"]);
         let whole = read_whole(&settings, &THINGS, 3).expect("read");
         let names: Vec<&Datum> = whole.records.iter().filter_map(|row| row.first()).collect();
         assert_eq!(names, [&Datum::Text("b".into()), &Datum::Text("a".into())]);
