@@ -3,12 +3,13 @@
 //! For: the dispatcher's list file and table, reload by SIGHUP while SIPp calls, a bad list at
 //! start and while running; allow and deny files.
 //! Not here: what a line or a row may say (`modules/src/{dispatcher,permissions}`).
-//! Needs: Debian's `sip-tester` and `sqlite3`.
+//! Needs: Debian's `sip-tester`, `sqlite3`, `postgresql` and `mariadb-server`.
 
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use strowger_tests::database::{self, Server};
 use strowger_tests::datagram::{self, Peer};
 use strowger_tests::folder::Folder;
 use strowger_tests::ports;
@@ -167,6 +168,59 @@ fn a_table_is_a_list_too_and_a_bad_row_leaves_the_old_one_in_force() {
     let mut refused = proxy::run(&[&["--listen", "udp:127.0.0.1:0", "-f", file]]);
     assert_eq!(refused.wait(PATIENCE).code(), Some(BAD_CONFIGURATION), "{}", refused.output());
     assert!(refused.stderr().contains(fault), "{}", refused.stderr());
+}
+
+/// Lists of a server that is asked, frozen, asked again.
+fn of_a_server(kind: database::Kind) {
+    let mut server = Server::start(kind);
+    let folder = Folder::new("lists-server");
+    let storage = format!("[storage]\nurl = \"{}\"\ntimeout = \"2s\"\n", server.url());
+    let configuration = format!("{storage}[routing]\ntrunk_set = 1\n");
+    let file = folder.write("strowger.toml", &configuration);
+    let file = file.to_str().expect("a readable path");
+    let mut create = proxy::run(&[&["db", "create", "-f", file]]);
+    assert!(create.wait(PATIENCE).success(), "{}", create.output());
+    let port = ports::free();
+    server.run(&format!(
+        "INSERT INTO dispatcher (setid, destination, flags, priority, attrs, description) \
+         VALUES (1, 'sip:127.0.0.1:{port}', 0, -5, 'weight=9', '')"
+    ));
+    server.run("INSERT INTO address (grp, ip_addr, mask, port) VALUES (3, '10.0.0.0', 8, 5060)");
+    // A table that was never made, as in a database made by another program.
+    server.run("DROP TABLE trusted");
+    let mut proxy = start(&folder, &configuration);
+    for line in [
+        "note: there is no table trusted",
+        "lists: permissions addresses from table address (1 rows)",
+        "lists: dispatcher from table dispatcher (1 rows)",
+    ] {
+        proxy.process().wait_for(line);
+    }
+    let trunk = Peer::at(port, proxy.address());
+    assert!(goes_to(&proxy, &[&trunk]).is_some());
+    server.run("UPDATE address SET mask = 33");
+    reload(&mut proxy, "lists: not reloaded, the old ones stay in force");
+    let fault = "table address, row 10.0.0.0: mask 33 is too long for 10.0.0.0";
+    assert!(proxy.process().stderr().contains(fault), "{}", proxy.process().stderr());
+    server.run("UPDATE address SET mask = 16");
+    server.freeze();
+    proxy.process().signal(Signal::Hup);
+    // Nobody waits for a database that does not answer.
+    assert!(goes_to(&proxy, &[&trunk]).is_some());
+    proxy.process().wait_for("no answer within 2s");
+    server.thaw();
+    reload(&mut proxy, "lists: reloaded: permissions addresses from table address (1 rows)");
+    assert!(goes_to(&proxy, &[&trunk]).is_some());
+}
+
+#[test]
+fn tables_of_postgres_are_read_and_a_frozen_server_leaves_the_old_lists() {
+    of_a_server(database::Kind::Postgres);
+}
+
+#[test]
+fn tables_of_mariadb_are_read_and_a_frozen_server_leaves_the_old_lists() {
+    of_a_server(database::Kind::MariaDb);
 }
 
 #[test]
