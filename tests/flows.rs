@@ -107,7 +107,8 @@ fn value_of(text: &str) -> Value {
         (Ok(number), _) => Value::Integer(number),
         (Err(_), "true") => Value::Boolean(true),
         (Err(_), "false") => Value::Boolean(false),
-        (Err(_), text) => Value::String(text.to_owned()),
+        // Lists are texts of several lines.
+        (Err(_), text) => Value::String(text.replace("\\n", "\n")),
     }
 }
 
