@@ -9,6 +9,16 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use strowger_modules::dispatcher::{Algorithm, Dispatcher, DispatcherRequest};
+use strowger_modules::permissions::Permissions;
+use strowger_node::lists::Lists;
+use strowger_node::node::{Node, Seat};
+use strowger_node::settings::NodeSettings;
+use strowger_sip::date::Epoch;
+use strowger_sip::engine::{Engine, Settings, Setup};
+use strowger_sip::message::MethodKind;
+use strowger_sip::module::{ConfiguredModules, NodeFacts};
+use strowger_sip::routing::{Answer, Reply, Request, Routing};
 use strowger_tests::database::{self, Server};
 use strowger_tests::datagram::{self, Peer};
 use strowger_tests::folder::Folder;
@@ -48,9 +58,9 @@ fn sqlite(database: &Path, sql: &str) {
     assert!(process.wait(PATIENCE).success(), "{sql}: {}", process.output());
 }
 
-/// Sends a request to a trunk's number; which of these peers gets it.
-fn goes_to<'p>(proxy: &Proxy, peers: &[&'p Peer]) -> Option<&'p Peer> {
-    let mut caller = Peer::new(proxy.address());
+/// Sends a request to a trunk's number; which of these peers gets it. One caller for all: another
+/// might get the port, and so the Call-ID, of one that is remembered.
+fn goes_to<'p>(caller: &mut Peer, peers: &[&'p Peer]) -> Option<&'p Peer> {
     let options = caller.request("OPTIONS", "sip:1@example.net", "Max-Forwards: 70\r\n");
     let call_id = datagram::header(&options, "Call-ID").expect("written above").to_owned();
     let until = Instant::now() + PATIENCE;
@@ -125,10 +135,8 @@ fn a_table_is_a_list_too_and_a_bad_row_leaves_the_old_one_in_force() {
     );
     // The first start makes the tables, empty.
     let proxy = start(&folder, &configuration);
-    let nobody = Peer::new(proxy.address());
     let (status, _) = proxy.stop(PATIENCE);
     assert!(status.success(), "{status}");
-    drop(nobody);
 
     let [first, second] = [ports::free(), ports::free()];
     let row = |set: u16, port: u16, flags: u16| {
@@ -141,25 +149,26 @@ fn a_table_is_a_list_too_and_a_bad_row_leaves_the_old_one_in_force() {
     let mut proxy = start(&folder, &configuration);
     let said = proxy.process().wait_for("lists: dispatcher from table dispatcher (1 rows)");
     println!("{said}");
+    let mut caller = Peer::new(proxy.address());
     let one = Peer::at(first, proxy.address());
     let two = Peer::at(second, proxy.address());
     let is_one = |peer: Option<&Peer>| peer.map(Peer::address) == Some(one.address());
     let is_two = |peer: Option<&Peer>| peer.map(Peer::address) == Some(two.address());
     // On either shard: Call-IDs differ.
     for _ in 0..8 {
-        assert!(is_one(goes_to(&proxy, &[&one, &two])));
+        assert!(is_one(goes_to(&mut caller, &[&one, &two])));
     }
     sqlite(&database, &format!("DELETE FROM dispatcher; {}", row(1, second, 0)));
     reload(&mut proxy, "lists: reloaded: dispatcher from table dispatcher (1 rows)");
     for _ in 0..8 {
-        assert!(is_two(goes_to(&proxy, &[&two, &one])));
+        assert!(is_two(goes_to(&mut caller, &[&two, &one])));
     }
     sqlite(&database, &format!("DELETE FROM dispatcher; {}{}", row(1, first, 0), row(1, 1, 64)));
     reload(&mut proxy, "lists: not reloaded, the old ones stay in force");
     let fault = "table dispatcher, row sip:127.0.0.1:1: flags 64";
     assert!(proxy.process().stderr().contains(fault), "{}", proxy.process().stderr());
     for _ in 0..8 {
-        assert!(is_two(goes_to(&proxy, &[&two, &one])));
+        assert!(is_two(goes_to(&mut caller, &[&two, &one])));
     }
     drop(proxy);
     // With such a row it does not start.
@@ -196,8 +205,9 @@ fn of_a_server(kind: database::Kind) {
     ] {
         proxy.process().wait_for(line);
     }
+    let mut caller = Peer::new(proxy.address());
     let trunk = Peer::at(port, proxy.address());
-    assert!(goes_to(&proxy, &[&trunk]).is_some());
+    assert!(goes_to(&mut caller, &[&trunk]).is_some());
     server.run("UPDATE address SET mask = 33");
     reload(&mut proxy, "lists: not reloaded, the old ones stay in force");
     let fault = "table address, row 10.0.0.0: mask 33 is too long for 10.0.0.0";
@@ -206,11 +216,11 @@ fn of_a_server(kind: database::Kind) {
     server.freeze();
     proxy.process().signal(Signal::Hup);
     // Nobody waits for a database that does not answer.
-    assert!(goes_to(&proxy, &[&trunk]).is_some());
+    assert!(goes_to(&mut caller, &[&trunk]).is_some());
     proxy.process().wait_for("no answer within 2s");
     server.thaw();
     reload(&mut proxy, "lists: reloaded: permissions addresses from table address (1 rows)");
-    assert!(goes_to(&proxy, &[&trunk]).is_some());
+    assert!(goes_to(&mut caller, &[&trunk]).is_some());
 }
 
 #[test]
@@ -221,6 +231,71 @@ fn tables_of_postgres_are_read_and_a_frozen_server_leaves_the_old_lists() {
 #[test]
 fn tables_of_mariadb_are_read_and_a_frozen_server_leaves_the_old_lists() {
     of_a_server(database::Kind::MariaDb);
+}
+
+/// MESSAGE has the list read again, everything else goes to it.
+struct Reloading;
+
+type Modules = (Permissions, Dispatcher);
+
+impl Routing for Reloading {
+    type Modules = Modules;
+
+    async fn request(&self, mut request: Request<'_, Self>) -> Result<Answer, Reply> {
+        if request.method() == MethodKind::Message {
+            request.dispatcher().reload();
+            return Ok(Reply::new(200).into());
+        }
+        Ok(request.dispatcher().relay(1, Algorithm::RoundRobin).await?.into())
+    }
+}
+
+/// A node of two shards whose lists lie in this folder.
+fn node(folder: &Folder) -> (Node, Lists, impl Fn(Seat) -> Engine<Reloading> + use<>) {
+    let text = "[node]\nlisten = [\"udp:127.0.0.1:0\"]\nshards = 2\n\
+                [dispatcher]\nlist_file = \"trunks.list\"\n";
+    let (configuration, problems) = strowger_node::config::parse("t.toml", text);
+    assert!(problems.is_empty(), "{problems}");
+    let (settings, _) = configuration.read(NodeSettings::read);
+    let (lists, _) = configuration.read(Modules::lists);
+    let lists = Lists::new(lists, "t.toml", Some(&folder.path().join("t.toml")));
+    let make = move |seat: Seat| {
+        let Seat { shard, map, listeners, seed } = seat;
+        let epoch = Epoch::new(0);
+        let facts = NodeFacts { name: "n", secret: b"s", lasting_secret: b"l", epoch };
+        let (modules, _) = configuration.read(|root| Modules::configured(root, &facts));
+        let (settings, routing) = (Settings::default(), Reloading);
+        Engine::new(Setup { shard, map, listeners, seed, settings, routing, modules })
+    };
+    (Node::bind(settings).expect("bound"), lists, make)
+}
+
+#[test]
+fn a_routing_has_the_list_read_again_for_every_shard() {
+    let (folder, ports) = (Folder::new("lists-wanted"), [ports::free(), ports::free()]);
+    let lines = ports.map(|port| format!("1 sip:127.0.0.1:{port}\n"));
+    folder.write("trunks.list", &lines[0]);
+    let (node, lists, make) = node(&folder);
+    let address = node.listeners().iter().next().expect("a listener").1.bound;
+    let running = node.start_with(lists, make).expect("started");
+    let [one, two] = ports.map(|port| Peer::at(port, address));
+    let mut caller = Peer::new(address);
+    // Eight Call-IDs: on either shard.
+    let all_go_to = |wanted: &Peer, caller: &mut Peer| {
+        (0..8).all(|_| {
+            let peer = goes_to(caller, &[&one, &two]);
+            peer.map(Peer::address) == Some(wanted.address())
+        })
+    };
+    assert!(all_go_to(&one, &mut caller));
+    replace(&folder, "trunks.list", &lines[1]);
+    let message = caller.request("MESSAGE", "sip:reload@example.net", "Max-Forwards: 70\r\n");
+    assert_eq!(datagram::status(&caller.ask(&message, PATIENCE)), Some(200));
+    let until = Instant::now() + PATIENCE;
+    while !all_go_to(&two, &mut caller) {
+        assert!(Instant::now() < until, "the new list is not in force on every shard");
+    }
+    running.stop().expect("stopped");
 }
 
 #[test]
