@@ -262,7 +262,8 @@ fn node(folder: &Folder) -> (Node, Lists, impl Fn(Seat) -> Engine<Reloading> + u
     let make = move |seat: Seat| {
         let Seat { shard, map, listeners, seed } = seat;
         let epoch = Epoch::new(0);
-        let facts = NodeFacts { name: "n", secret: b"s", lasting_secret: b"l", epoch };
+        let facts =
+            NodeFacts { name: "n", secret: b"s", has_storage: false, lasting_secret: b"l", epoch };
         let (modules, _) = configuration.read(|root| Modules::configured(root, &facts));
         let (settings, routing) = (Settings::default(), Reloading);
         Engine::new(Setup { shard, map, listeners, seed, settings, routing, modules })

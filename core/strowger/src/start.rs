@@ -174,22 +174,8 @@ where
     node.notices().iter().for_each(|notice| say(&format!("note: {notice}")));
     let listeners = node.listeners().clone();
     let make = move |seat: Seat| {
-        let Seat { shard, map, listeners, seed } = seat;
-        let settings = engine.clone();
-        let start = u64::try_from(settings.unix_start.as_micros()).unwrap_or(0);
-        let fleeting = map.derive("lasting");
-        let facts = NodeFacts {
-            name: &name_of(map),
-            secret: &map.derive("modules"),
-            has_storage,
-            lasting_secret: lasting.as_deref().unwrap_or(&fleeting),
-            epoch: Epoch::new(start),
-        };
-        let ((routing, modules), _) = configuration.read(|root| {
-            let routing = from_config(&mut root.section("routing"));
-            (routing, R::Modules::configured(root, &facts))
-        });
-        Engine::new(Setup { shard, map, listeners, seed, settings, routing, modules })
+        let lasting = (lasting.as_deref(), has_storage);
+        seated(&configuration, seat, engine.clone(), lasting, &from_config)
     };
     let running = match node.start_with(lists, make) {
         Ok(running) => running,
@@ -213,6 +199,34 @@ where
 fn name_of(map: ShardMap) -> String {
     let bytes = map.derive("name").first_chunk().copied().unwrap_or_default();
     format!("{:08x}", u32::from_be_bytes(bytes))
+}
+
+/// The engine of one shard, its routing and modules read from the configuration once more.
+fn seated<R>(
+    configuration: &Configuration,
+    Seat { shard, map, listeners, seed }: Seat,
+    settings: Settings,
+    (lasting, has_storage): (Option<&[u8]>, bool),
+    from_config: &impl Fn(&mut Section<'_>) -> R,
+) -> Engine<R>
+where
+    R: Routing,
+    R::Modules: ConfiguredModules,
+{
+    let start = u64::try_from(settings.unix_start.as_micros()).unwrap_or(0);
+    let fleeting = map.derive("lasting");
+    let facts = NodeFacts {
+        name: &name_of(map),
+        secret: &map.derive("modules"),
+        has_storage,
+        lasting_secret: lasting.unwrap_or(&fleeting),
+        epoch: Epoch::new(start),
+    };
+    let ((routing, modules), _) = configuration.read(|root| {
+        let routing = from_config(&mut root.section("routing"));
+        (routing, R::Modules::configured(root, &facts))
+    });
+    Engine::new(Setup { shard, map, listeners, seed, settings, routing, modules })
 }
 
 fn welcome(listeners: &Listeners, shards: u16, is_default: bool) {
