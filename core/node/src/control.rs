@@ -5,10 +5,10 @@
 //! Invariants: shards end together, when none has work left, for each relays datagrams to the
 //! others.
 
+use crate::command::{Answer, Command};
 use crate::counters::Summary;
 use crate::lists::Reader;
 use crate::node::Running;
-use crate::shard::{Answer, Command};
 use crate::storage::{Storage, StorageSummary};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -98,7 +98,7 @@ impl Running {
     }
 
     fn tell(&self, command: Command) {
-        self.desks.iter().for_each(|desk| desk.tell(command));
+        self.desks.iter().for_each(|desk| desk.tell(command.clone()));
     }
 
     fn collect(&self) -> Result<Vec<Summary>, Unanswered> {

@@ -6,6 +6,7 @@
 use crate::stream::StreamCounters;
 use std::fmt;
 use strowger_sip::engine::Census;
+use strowger_sip::metrics::Messages;
 use strowger_sip::shard::ShardId;
 
 /// Counts of one shard's edge since the start.
@@ -62,6 +63,38 @@ pub struct Counters {
     pub tcp: Option<StreamCounters>,
 }
 
+impl Counters {
+    /// Calls `each` with every count and its name.
+    pub fn each(&self, each: &mut impl FnMut(&'static str, u64)) {
+        let counts = [
+            ("datagrams_received", self.received),
+            ("datagrams_sent", self.sent),
+            ("handed_over", self.handed_over),
+            ("taken_over", self.taken_over),
+            ("peers_sent", self.peers_sent),
+            ("peers_received", self.peers_received),
+            ("shed", self.shed),
+            ("peers_shed", self.peers_shed),
+            ("truncated", self.truncated),
+            ("receive_failed", self.receive_failed),
+            ("send_failed", self.send_failed),
+            ("send_blocked", self.send_blocked),
+            ("send_unroutable", self.send_unroutable),
+            ("names_asked", self.names_asked),
+            ("names_failed", self.names_failed),
+            ("names_refused", self.names_refused),
+            ("rows_dropped", self.rows_dropped),
+            ("rows_refused", self.rows_refused),
+            ("rows_received", self.rows_received),
+            ("kernel_drops", self.kernel_drops),
+            ("turns", self.turns),
+            ("naps", self.naps),
+            ("rests", self.rests),
+        ];
+        counts.into_iter().for_each(|(name, count)| each(name, count));
+    }
+}
+
 /// Everything that one shard tells about itself.
 #[derive(Clone, Debug)]
 pub struct Summary {
@@ -75,12 +108,16 @@ pub struct Summary {
     pub census: Census,
     /// What its engine counted.
     pub metrics: Vec<(&'static str, u64)>,
+    /// What came in, by method and status.
+    pub messages: Messages,
+    /// Whether it refuses new calls.
+    pub draining: bool,
 }
 
 impl fmt::Display for Summary {
     /// One line of `key=value`; what an engine never counted is left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary { shard, core, counters: c, census, metrics } = self;
+        let Summary { shard, core, counters: c, census, metrics, .. } = self;
         write!(f, "shard={} core=", shard.0)?;
         match core {
             Some(core) => write!(f, "{core}")?,

@@ -5,6 +5,8 @@
 
 use strowger_sip::actions::Actions;
 use strowger_sip::engine::{ActionsOf, Census, Engine, Input, InputOf, PeerOf, RowOf};
+use strowger_sip::metrics::Messages;
+use strowger_sip::module::{Command, Fault};
 use strowger_sip::routing::Routing;
 use strowger_sip::storage::Rows;
 use strowger_sip::time::Instant;
@@ -35,6 +37,27 @@ pub trait ShardEngine: 'static {
 
     /// Every count with its name.
     fn each_metric(&self, each: &mut dyn FnMut(&'static str, u64));
+
+    /// What came in, by method and status.
+    fn messages(&self) -> Messages {
+        Messages::default()
+    }
+
+    /// Whether new calls are refused.
+    fn is_draining(&self) -> bool {
+        false
+    }
+
+    /// Does what a command of the control plane asks; `None` when nobody here knows it.
+    fn command(
+        &mut self,
+        now: Instant,
+        command: &Command,
+        out: &mut Actions<Self::Peer, Self::Row>,
+    ) -> Option<Result<String, Fault>> {
+        let _ = (now, command, out);
+        None
+    }
 }
 
 impl<R: Routing> ShardEngine for Engine<R>
@@ -62,5 +85,22 @@ where
 
     fn each_metric(&self, each: &mut dyn FnMut(&'static str, u64)) {
         Engine::each_metric(self, each);
+    }
+
+    fn messages(&self) -> Messages {
+        Engine::messages(self)
+    }
+
+    fn is_draining(&self) -> bool {
+        Engine::is_draining(self)
+    }
+
+    fn command(
+        &mut self,
+        now: Instant,
+        command: &Command,
+        out: &mut ActionsOf<R>,
+    ) -> Option<Result<String, Fault>> {
+        Engine::command(self, now, command, out)
     }
 }

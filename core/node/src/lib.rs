@@ -7,12 +7,14 @@
 
 mod bell;
 mod clock;
+mod command;
 pub mod config;
 pub mod control;
 mod cores;
 pub mod counters;
 mod doorbell;
 pub mod engine;
+pub mod http;
 pub mod interfaces;
 pub mod kernel;
 pub mod lists;

@@ -5,6 +5,7 @@
 //! Invariants: nothing is started before everything is bound.
 
 use crate::clock::Clock;
+use crate::command::{Answer, Command};
 use crate::cores;
 use crate::doorbell::{self, Chime, Doorbell};
 use crate::engine::ShardEngine;
@@ -13,7 +14,7 @@ use crate::lists::{self, ListFaults, Lists};
 use crate::mesh::{self, Mesh};
 use crate::resolve::{self, Asker, Resolver};
 use crate::settings::NodeSettings;
-use crate::shard::{Answer, Command, Shard};
+use crate::shard::Shard;
 use crate::storage::{self, Outlet, Ring, Storage, StorageError, StorageSettings};
 use crate::stream::{StreamSettings, Streams, listen};
 use crate::udp::mmsg::Mmsg;
@@ -350,7 +351,7 @@ pub struct Running {
 }
 
 /// Where commands for one shard are put.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Desk {
     command: mpsc::Sender<Command>,
     doorbell: Arc<Doorbell>,
@@ -504,6 +505,7 @@ mod tests {
             udp_mtu: None,
             tcp: StreamSettings::default(),
             dns: DnsSettings::default(),
+            control: None,
             storage: None,
             mesh: MeshSettings { capacity },
         };

@@ -4,6 +4,7 @@
 //! Not here: reading files (`config.rs`); the sections of engine, modules and routing (their
 //! readers).
 
+use crate::http::ControlSettings;
 use crate::mesh::MeshSettings;
 use crate::resolve::settings::DnsSettings;
 use crate::secret::SECRET_CHARACTERS_MIN;
@@ -78,6 +79,8 @@ pub struct NodeSettings {
     pub mesh: MeshSettings,
     /// `[dns]`.
     pub dns: DnsSettings,
+    /// `[control]`; none when nobody may ask over HTTP.
+    pub control: Option<ControlSettings>,
     /// `[storage]`; none when everything is kept in memory alone.
     pub storage: Option<StorageSettings>,
 }
@@ -90,6 +93,7 @@ impl NodeSettings {
         let mesh = read_mesh(&mut root.section("mesh"));
         let dns = DnsSettings::read(&mut root.section("dns"));
         let storage = StorageSettings::read(&mut root.section("storage"));
+        let control = ControlSettings::read(&mut root.section("control"));
         let mut node = root.section("node");
         let advertise = node.parsed("advertise", |text| parse_advertise(text).map(str::to_owned));
         let listen = read_listen(&mut node, advertise.as_deref());
@@ -125,6 +129,7 @@ impl NodeSettings {
             tcp,
             mesh,
             dns,
+            control,
             storage,
         }
     }

@@ -8,6 +8,7 @@
 
 use crate::bell::Bell;
 use crate::clock::Clock;
+use crate::command::{Answer, Command};
 use crate::counters::{Counters, Summary};
 use crate::doorbell::{Chime, Doorbell};
 use crate::engine::ShardEngine;
@@ -56,26 +57,6 @@ const NAP_MAX: Duration = Duration::from_millis(1);
 /// machine freezes at the wrong moment: this is half of T1, so that a repeated request is not lost
 /// too.
 const IDLE_MAX: Duration = Duration::from_millis(250);
-
-/// What control asks of a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Command {
-    /// Take no new calls.
-    Drain,
-    /// Tell how things are.
-    Report,
-    /// End, and tell how things were.
-    Stop,
-}
-
-/// What a shard tells control.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    /// To `Report`.
-    Report(Summary),
-    /// To `Stop`.
-    Ended(Summary),
-}
 
 /// One socket and the task that watches it while the shard sleeps.
 struct Line {
@@ -556,6 +537,14 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
                     self.tell_others();
                 }
                 Command::Report => drop(self.shard.answers.send(Answer::Report(self.summary()))),
+                Command::ReportTo(answers) => drop(answers.try_send(self.summary())),
+                Command::Do(command, answers) => {
+                    let Turn { shard, out, .. } = self;
+                    let answer = shard.engine.command(now, &command, out);
+                    drop(answers.try_send((shard.id, answer)));
+                    self.send(now);
+                    self.tell_others();
+                }
                 Command::Stop => {
                     drop(self.shard.answers.send(Answer::Ended(self.summary())));
                     return Fate::Over;
@@ -572,7 +561,15 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
         let kernel_drops = self.shard.udp.kernel_drops();
         let counters = Counters { kernel_drops, tcp, ..self.counters };
         let census = self.shard.engine.census();
-        Summary { shard: self.shard.id, core: self.shard.core, counters, census, metrics }
+        Summary {
+            shard: self.shard.id,
+            core: self.shard.core,
+            counters,
+            census,
+            metrics,
+            messages: self.shard.engine.messages(),
+            draining: self.shard.engine.is_draining(),
+        }
     }
 }
 

@@ -4,6 +4,89 @@
 //! Not here: gauges of live objects; those are counted from the tables (`engine::Census`), so that
 //! they cannot drift.
 
+use crate::message::{MethodKind, StatusCode};
+
+/// Kinds of methods, those without a name of their own together.
+const METHODS: usize = 15;
+/// Status codes end before this one (RFC 3261 §7.2).
+const STATUS_END: usize = 700;
+
+/// What came in, by method and status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Messages {
+    requests: [u64; METHODS],
+    /// By method, then by class.
+    responses: [[u64; 7]; METHODS],
+    /// By status; empty until the first response.
+    statuses: Vec<u64>,
+}
+
+impl Messages {
+    /// A request came.
+    pub(crate) fn request(&mut self, method: MethodKind) {
+        if let Some(count) = self.requests.get_mut(method as usize) {
+            *count += 1;
+        }
+    }
+
+    /// A response came, to a request of this method.
+    pub(crate) fn response(&mut self, method: MethodKind, status: StatusCode) {
+        let class = usize::from(status.code() / 100);
+        let of_method = self.responses.get_mut(method as usize);
+        if let Some(count) = of_method.and_then(|classes| classes.get_mut(class)) {
+            *count += 1;
+        }
+        // Once in the life of a shard.
+        self.statuses.resize(STATUS_END, 0);
+        if let Some(count) = self.statuses.get_mut(usize::from(status.code())) {
+            *count += 1;
+        }
+    }
+
+    /// Calls `visit` with each method that has come, and how many; `None` for methods without a
+    /// name.
+    pub fn each_request(&self, mut visit: impl FnMut(Option<&'static str>, u64)) {
+        for (kind, count) in KINDS.iter().zip(self.requests) {
+            visit(kind.as_str(), count);
+        }
+    }
+
+    /// Calls `visit` with each method and class of responses, 1 to 6.
+    pub fn each_class(&self, mut visit: impl FnMut(Option<&'static str>, usize, u64)) {
+        for (kind, classes) in KINDS.iter().zip(&self.responses) {
+            for (class, count) in classes.iter().enumerate().skip(1) {
+                visit(kind.as_str(), class, *count);
+            }
+        }
+    }
+
+    /// Calls `visit` with each status that has come.
+    pub fn each_status(&self, mut visit: impl FnMut(usize, u64)) {
+        for (status, count) in self.statuses.iter().enumerate().filter(|(_, count)| **count > 0) {
+            visit(status, *count);
+        }
+    }
+}
+
+/// Every kind, at the place of its number.
+const KINDS: [MethodKind; METHODS] = [
+    MethodKind::Invite,
+    MethodKind::Ack,
+    MethodKind::Bye,
+    MethodKind::Cancel,
+    MethodKind::Options,
+    MethodKind::Register,
+    MethodKind::Prack,
+    MethodKind::Subscribe,
+    MethodKind::Notify,
+    MethodKind::Publish,
+    MethodKind::Info,
+    MethodKind::Refer,
+    MethodKind::Message,
+    MethodKind::Update,
+    MethodKind::Other,
+];
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// The counters of one shard.
@@ -84,4 +167,24 @@ counters! {
     cancels_sent,
     /// Routings that ended without an answer; the engine answered 500.
     routings_without_answer,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_counted_at_the_place_of_their_method() {
+        assert!(KINDS.iter().enumerate().all(|(place, kind)| *kind as usize == place));
+        let mut messages = Messages::default();
+        messages.request(MethodKind::Publish);
+        messages.response(MethodKind::Publish, StatusCode::NOT_FOUND);
+        let mut seen = Vec::new();
+        messages.each_request(|method, count| seen.extend(method.filter(|_| count == 1)));
+        messages.each_class(|method, class, count| {
+            seen.extend(method.filter(|_| count == 1 && class == 4));
+        });
+        messages.each_status(|status, count| assert_eq!((status, count), (404, 1)));
+        assert_eq!(seen, ["PUBLISH", "PUBLISH"]);
+    }
 }

@@ -6,11 +6,13 @@
 
 use crate::arguments::{Action, Arguments};
 use crate::{db, tm};
+use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use strowger_node::control::{self, say};
+use strowger_node::control::{self, Unanswered, say};
+use strowger_node::http::{self, ControlSettings};
 use strowger_node::lists::Lists;
-use strowger_node::node::{Node, Seat};
+use strowger_node::node::{Node, Running, Seat};
 use strowger_node::{config, interfaces, secret, settings::NodeSettings};
 use strowger_sip::date::Epoch;
 use strowger_sip::engine::{Engine, RowOf, Settings, Setup};
@@ -148,6 +150,7 @@ where
     control::die_on_panic();
     let Read { node, mut engine } = read;
     let (drain_timeout, shards) = (node.drain_timeout, node.shards);
+    let plane = node.control.clone();
     let refuse = |cause: String| {
         eprintln!("strowger: {cause}");
         ExitCode::from(EXIT_SYSTEM)
@@ -185,14 +188,23 @@ where
         }
         Err(cause) => return refuse(cause.to_string()),
     };
-    welcome(&listeners, shards, is_default);
-    match control::supervise(running, &orders, drain_timeout) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(unanswered) => {
-            eprintln!("strowger: {unanswered}; not waiting for the others");
-            ExitCode::from(EXIT_SOFTWARE)
-        }
+    if let Err(cause) = plane.map_or(Ok(()), |plane| open_control(&running, &plane)) {
+        return refuse(format!("control plane: {cause}"));
     }
+    welcome(&listeners, shards, is_default);
+    let ended = control::supervise(running, &orders, drain_timeout);
+    ended.map_or_else(give_up, |()| ExitCode::SUCCESS)
+}
+
+fn give_up(unanswered: Unanswered) -> ExitCode {
+    eprintln!("strowger: {unanswered}; not waiting for the others");
+    ExitCode::from(EXIT_SOFTWARE)
+}
+
+fn open_control(running: &Running, settings: &ControlSettings) -> io::Result<()> {
+    let place = http::start(running, settings)?;
+    say(&format!("control plane on {place}"));
+    Ok(())
 }
 
 /// How this run of the node is called in ids: another one, and another node, has another name.

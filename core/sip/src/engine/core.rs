@@ -15,7 +15,7 @@ use crate::actions::{Actions, Origin};
 use crate::buffer::{Kept, Pool};
 use crate::entropy::Entropy;
 use crate::message::{Edits, Head, MethodKind, StatusCode};
-use crate::metrics::Metrics;
+use crate::metrics::{Messages, Metrics};
 use crate::module::Event;
 use crate::module::host::NotSent;
 use crate::module::list::Types;
@@ -96,6 +96,7 @@ pub struct Core<S: Types> {
     pub(crate) running: Option<ContextId>,
     pub(crate) draining: bool,
     pub(crate) metrics: Metrics,
+    pub(crate) messages: Messages,
     /// Scratch, reused from message to message.
     pub(crate) scratch: Scratch,
 }
@@ -159,6 +160,7 @@ impl<S: Types> Core<S> {
             running: None,
             draining: false,
             metrics: Metrics::default(),
+            messages: Messages::default(),
             scratch: Scratch::default(),
             settings,
         }

@@ -20,7 +20,7 @@ use self::core::{Core, State};
 use crate::actions::{Actions, Origin};
 use crate::limits::{Limits, UDP_MTU};
 use crate::message::ParseError;
-use crate::metrics::Metrics;
+use crate::metrics::{Messages, Metrics};
 use crate::module::list::{Hooks, ModuleList, Types};
 use crate::module::{Command, Event, Fault, Modules};
 use crate::proxy::blocklist::BlocklistRules;
@@ -295,6 +295,11 @@ impl<R: Routing> Engine<R> {
     /// The shard's counters.
     pub fn metrics(&self) -> Metrics {
         self.desk.with(|state| state.core.metrics.clone())
+    }
+
+    /// What came in, by method and status.
+    pub fn messages(&self) -> Messages {
+        self.desk.with(|state| state.core.messages.clone())
     }
 
     /// Calls `each` with every counter of the modules.

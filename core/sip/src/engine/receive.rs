@@ -43,6 +43,9 @@ fn request<L: ModuleList>(state: &mut State<L>, flow: Flow, bytes: &[u8]) {
     state.core.metrics.requests_received += 1;
     let limits = state.core.settings.limits_of(flow.transport);
     let (incoming, parsed) = state.core.incomings.read(bytes, flow, limits);
+    if let Some(method) = incoming.message().method() {
+        state.core.messages.request(method.kind());
+    }
     match parsed {
         Ok(()) => matched(state, &incoming),
         Err(error) => malformed(state, &incoming, &error),

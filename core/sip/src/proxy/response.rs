@@ -58,6 +58,7 @@ fn dispatch<L: ModuleList>(state: &mut State<L>, flow: Flow, message: Message<'_
         state.core.metrics.malformed_dropped += 1;
         return;
     };
+    state.core.messages.response(cseq.method.kind(), status);
     if !is_whole(message) {
         state.core.metrics.malformed_dropped += 1;
         return;

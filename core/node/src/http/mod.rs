@@ -1,0 +1,204 @@
+//! The control plane over HTTP: one listener on a thread of its own.
+//!
+//! For: `/metrics`, `/rpc`, `/healthz`, `/ready`, `/version`.
+//! Not here: what the answers hold (`metrics.rs`, `rpc.rs`), signals (`control.rs`).
+//! Invariants: shards never wait for this thread; connections, requests and bodies are bounded in
+//! number, size and time.
+
+mod ask;
+mod merge;
+mod metrics;
+mod rpc;
+mod settings;
+
+pub use settings::{ControlListen, ControlSettings};
+
+use crate::node::{Desk, Running};
+use ask::Shards;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use subtle::ConstantTimeEq;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+
+/// Connections at one time; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 64;
+/// A request's body; a command with all its arguments is far smaller.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// How long a peer may take for the head of a request.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long a connection may last, whatever it does; scrapers open new ones.
+const CONNECTION_WITHIN: Duration = Duration::from_secs(300);
+/// How long to wait after an error of accepting, for example too many open files.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// What handlers work with.
+#[derive(Debug)]
+struct Plane {
+    node: rpc::Node,
+    token: Option<String>,
+    compat_names: bool,
+}
+
+/// Starts the thread; says where it listens, ports filled in.
+///
+/// # Errors
+/// When the address cannot be had.
+pub fn start(running: &Running, settings: &ControlSettings) -> io::Result<String> {
+    start_for(&running.desks, settings)
+}
+
+fn start_for(desks: &[Desk], settings: &ControlSettings) -> io::Result<String> {
+    let node = rpc::Node { shards: Shards::new(desks), since: Instant::now() };
+    let (token, compat_names) = (settings.token.clone(), settings.compat_names);
+    let service = router(Plane { node, token, compat_names });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (place, door) = {
+        let _inside = runtime.enter();
+        bind(&settings.listen)?
+    };
+    std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+        runtime.block_on(serve(door, service));
+    })?;
+    Ok(place)
+}
+
+/// A listening socket.
+enum Door {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+fn bind(listen: &ControlListen) -> io::Result<(String, Door)> {
+    match listen {
+        ControlListen::Address(address) => {
+            let listener = std::net::TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            let bound: SocketAddr = listener.local_addr()?;
+            Ok((format!("http://{bound}"), Door::Tcp(TcpListener::from_std(listener)?)))
+        }
+        ControlListen::Unix(path) => {
+            // What an earlier process left behind; one that still listens loses nothing but its
+            // name.
+            let _ = std::fs::remove_file(path);
+            let listener = UnixListener::bind(path)?;
+            Ok((format!("unix:{}", path.display()), Door::Unix(listener)))
+        }
+    }
+}
+
+async fn serve(door: Door, service: Router) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        // The semaphore is never closed.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let service = service.clone();
+        match &door {
+            Door::Tcp(listener) => match listener.accept().await {
+                Ok((stream, _)) => drop(tokio::spawn(async move {
+                    connection(stream, service).await;
+                    drop(place);
+                })),
+                Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
+            },
+            Door::Unix(listener) => match listener.accept().await {
+                Ok((stream, _)) => drop(tokio::spawn(async move {
+                    connection(stream, service).await;
+                    drop(place);
+                })),
+                Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
+            },
+        }
+    }
+}
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, service: Router) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+    let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    // A peer that breaks off, or takes too long, is of no interest to anybody.
+    let _ = tokio::time::timeout(CONNECTION_WITHIN, served).await;
+}
+
+fn router(plane: Plane) -> Router {
+    let plane = Arc::new(plane);
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/rpc", post(rpc))
+        .route("/RPC", post(rpc))
+        .route("/ready", get(ready))
+        .layer(middleware::from_fn_with_state(Arc::clone(&plane), authorize))
+        .route("/healthz", get(healthz))
+        .route("/version", get(version))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(plane)
+}
+
+/// Lets a request pass that brings the token, where there is one.
+async fn authorize(
+    State(plane): State<Arc<Plane>>,
+    headers: HeaderMap,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(token) = &plane.token else { return next.run(request).await };
+    let brought = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let brought = brought.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or("");
+    if bool::from(brought.as_bytes().ct_eq(token.as_bytes())) {
+        return next.run(request).await;
+    }
+    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], "a token is wanted\n")
+        .into_response()
+}
+
+async fn metrics(State(plane): State<Arc<Plane>>) -> Response {
+    let Some(shards) = plane.node.shards.report().await else { return unanswered() };
+    let page = metrics::page(&shards, plane.node.since.elapsed(), plane.compat_names);
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response()
+}
+
+async fn rpc(State(plane): State<Arc<Plane>>, body: Bytes) -> Response {
+    let (status, body) = rpc::answer(&plane.node, &body).await;
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// Whether every shard still turns.
+async fn healthz(State(plane): State<Arc<Plane>>) -> Response {
+    match plane.node.shards.report().await {
+        Some(_) => "ok\n".into_response(),
+        None => unanswered(),
+    }
+}
+
+/// Whether new calls are taken.
+async fn ready(State(plane): State<Arc<Plane>>) -> Response {
+    match plane.node.shards.report().await {
+        Some(shards) if shards.iter().any(|shard| shard.draining) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
+        }
+        Some(_) => "ready\n".into_response(),
+        None => unanswered(),
+    }
+}
+
+async fn version() -> Response {
+    concat!("strowger ", env!("CARGO_PKG_VERSION"), "\n").into_response()
+}
+
+fn unanswered() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer\n").into_response()
+}

@@ -1,0 +1,193 @@
+//! The control plane of the real binary with two shards, over HTTP on loopback.
+//!
+//! For: metrics, JSON-RPC, health and readiness, who may ask, hostile requests; base.md §22.2,
+//! §22.3, §25.24 and §25.25.
+//! Not here: what modules answer to their commands (their own tests).
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use strowger_tests::datagram::Peer;
+use strowger_tests::folder::Folder;
+use strowger_tests::process::{PATIENCE, Signal};
+use strowger_tests::proxy::Proxy;
+
+/// A proxy with a control plane.
+struct Controlled {
+    proxy: Proxy,
+    control: SocketAddr,
+}
+
+fn start(more: &str) -> Controlled {
+    let folder = Folder::new("control");
+    let file = format!("[control]\nlisten = \"127.0.0.1:0\"\n{more}");
+    let file = folder.write("strowger.toml", &file);
+    let mut proxy = Proxy::start(&["-f", file.to_str().expect("a readable path")]);
+    let control = proxy.process().wait_until("where the control plane is", |output| {
+        let line = output.lines().find(|line| line.starts_with("control plane on http://"))?;
+        line.strip_prefix("control plane on http://")?.parse().ok()
+    });
+    Controlled { proxy, control }
+}
+
+/// Sends a request and reads the whole answer: status and body.
+fn ask(control: SocketAddr, start: &str, headers: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(control).expect("connected");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a positive time-out");
+    let length = body.len();
+    let request = format!(
+        "{start} HTTP/1.1\r\nHost: {control}\r\nConnection: close\r\n{headers}\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    // A server that refuses early may close before it has read everything.
+    let _ = stream.write_all(request.as_bytes());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    (status.unwrap_or_else(|| panic!("no HTTP: {answer:?}")), body.to_owned())
+}
+
+fn get(control: SocketAddr, path: &str) -> (u16, String) {
+    ask(control, &format!("GET {path}"), "", "")
+}
+
+fn rpc(control: SocketAddr, call: &str) -> (u16, String) {
+    ask(control, "POST /rpc", "Content-Type: application/json\r\n", call)
+}
+
+/// The value of a sample, by everything before it.
+fn sample(page: &str, name: &str) -> Option<u64> {
+    page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[test]
+fn acceptance_25_25_metrics_count_invites_under_both_names() {
+    let Controlled { proxy, control } = start("compat_names = true\n");
+    let mut peer = Peer::new(proxy.address());
+    for _ in 0..7 {
+        // For the node itself, where nobody of this name is: 404 at once.
+        let uri = format!("sip:nobody@{}", proxy.address());
+        let invite = peer.request("INVITE", &uri, "Max-Forwards: 70\r\n");
+        let refused = peer.ask(&invite, PATIENCE);
+        peer.acknowledge(&invite, &refused);
+    }
+    let (status, page) = get(control, "/metrics");
+    assert_eq!(status, 200);
+    let invites = sample(&page, "kamailio_core_rcv_requests_invite");
+    // A slow machine has them repeated.
+    assert!(invites >= Some(7), "{page}");
+    let own: u64 = (0..2)
+        .filter_map(|shard| {
+            let labels = format!("{{shard=\"{shard}\",method=\"INVITE\"}}");
+            sample(&page, &format!("strowger_sip_requests_received_total{labels}"))
+        })
+        .sum();
+    assert_eq!(Some(own), invites);
+    assert!(sample(&page, "strowger_server_transactions{shard=\"0\"}").is_some());
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').expect("a sample");
+        assert!(value.parse::<u64>().is_ok(), "{line}");
+        let family = name.split('{').next().expect("a name");
+        assert!(page.contains(&format!("# TYPE {family} ")), "{line}");
+    }
+}
+
+#[test]
+fn acceptance_25_24_json_rpc_answers_and_refuses() {
+    let Controlled { proxy: _proxy, control } = start("");
+    let call = r#"{"jsonrpc":"2.0","method":"stats.get_statistics","params":["core:"],"id":1}"#;
+    let (status, body) = rpc(control, call);
+    assert_eq!(status, 200, "{body}");
+    assert!(body.contains("\"core:rcv_requests_invite = 0\""), "{body}");
+    assert!(!body.contains("tmx:"), "{body}");
+
+    let (status, body) = rpc(control, r#"{"jsonrpc":"2.0","method":"no.such","id":"x"}"#);
+    assert_eq!(status, 404);
+    assert!(body.contains("-32601") && body.contains("\"id\":\"x\""), "{body}");
+    let (status, body) = rpc(control, r#"{"jsonrpc":"2.0","method":"#);
+    assert!(status == 400 && body.contains("-32700"), "{status} {body}");
+    let (status, body) = rpc(control, r#"{"method":"core.version","id":1}"#);
+    assert!(status == 400 && body.contains("-32600"), "{status} {body}");
+    // A fault of a command is the error's code and the HTTP status.
+    let call = r#"{"jsonrpc":"2.0","method":"tm.cancel","params":["x"],"id":1}"#;
+    let (status, body) = rpc(control, call);
+    assert!(status == 400 && body.contains("\"code\":400"), "{status} {body}");
+
+    let calls = r#"[{"jsonrpc":"2.0","method":"core.echo","params":["a",1],"id":1},
+        {"jsonrpc":"2.0","method":"core.version","id":2}]"#;
+    let (status, body) = rpc(control, calls);
+    assert!(status == 200 && body.contains("[\"a\",\"1\"]"), "{body}");
+    assert!(body.contains("strowger "), "{body}");
+    let (status, body) = rpc(control, r#"{"jsonrpc":"2.0","method":"core.version"}"#);
+    assert_eq!((status, body.as_str()), (204, ""), "a notification");
+}
+
+#[test]
+fn readiness_ends_with_the_drain_and_health_does_not() {
+    let Controlled { mut proxy, control } = start("");
+    assert_eq!(get(control, "/healthz"), (200, "ok\n".to_owned()));
+    assert_eq!(get(control, "/ready"), (200, "ready\n".to_owned()));
+    // Something that keeps the node from being done at once.
+    let mut peer = Peer::new(proxy.address());
+    let silent = Peer::new(proxy.address());
+    let uri = format!("sip:nobody@{}", silent.address());
+    let invite = peer.request("INVITE", &uri, "Max-Forwards: 70\r\n");
+    peer.send(invite.as_bytes());
+    silent.receive(Instant::now() + PATIENCE).expect("the INVITE");
+    proxy.process().signal(Signal::Term);
+    let end = Instant::now() + PATIENCE;
+    while get(control, "/ready").0 != 503 {
+        assert!(Instant::now() < end, "still ready while it drains");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(get(control, "/healthz").0, 200);
+}
+
+#[test]
+fn with_a_token_nobody_else_may_ask() {
+    let token = "0123456789abcdef0123";
+    let Controlled { proxy: _proxy, control } = start(&format!("token = \"{token}\"\n"));
+    for path in ["/metrics", "/ready"] {
+        assert_eq!(get(control, path).0, 401);
+        let with = |token: &str| format!("Authorization: Bearer {token}\r\n");
+        assert_eq!(ask(control, &format!("GET {path}"), &with("wrong"), "").0, 401);
+        assert_eq!(ask(control, &format!("GET {path}"), &with(token), "").0, 200);
+    }
+    assert_eq!(rpc(control, "{}").0, 401);
+    assert_eq!(get(control, "/healthz").0, 200, "a load balancer has no token");
+}
+
+#[test]
+fn hostile_requests_are_bounded_and_harm_nobody() {
+    let Controlled { mut proxy, control } = start("");
+    assert_eq!(get(control, "/nothing").0, 404);
+    assert_eq!(get(control, "/rpc").0, 405);
+    assert_eq!(ask(control, "POST /metrics", "", "").0, 405);
+    let huge = "x".repeat(2 << 20);
+    assert_eq!(rpc(control, &huge).0, 413);
+    let deep = "[".repeat(100_000);
+    assert_eq!(rpc(control, &deep).0, 400);
+
+    // Heads that never end take places, and then their time is over.
+    let slow: Vec<TcpStream> = (0..40)
+        .map(|_| {
+            let mut stream = TcpStream::connect(control).expect("connected");
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nX-Slow: ").expect("written");
+            stream
+        })
+        .collect();
+    assert_eq!(get(control, "/healthz").0, 200);
+    let mut many = String::new();
+    (0..20_000).for_each(|n| write!(many, "X-{n}: y\r\n").expect("a string takes everything"));
+    let (status, _) = ask(control, "GET /healthz", &many, "");
+    assert!(matches!(status, 400 | 431), "{status}");
+    drop(slow);
+    let mut peer = Peer::new(proxy.address());
+    let options = peer.request("OPTIONS", &format!("sip:{}", proxy.address()), "");
+    assert!(peer.ask(&options, PATIENCE).starts_with("SIP/2.0 200"));
+    assert!(proxy.process().is_running());
+}
