@@ -355,8 +355,8 @@ impl<L: ModuleList> State<L> {
             };
             let double = two.then_some(received);
             let from_tag = from_tag.filter(|_| style.append_fromtag);
-            let user = Uri::parse(hop.request_uri).ok().and_then(|uri| uri.user);
-            let user = user.filter(|_| style.add_username);
+            let target = style.add_username.then(|| Uri::parse(hop.request_uri).ok()).flatten();
+            let user = target.and_then(|uri| uri.user);
             let token = plan.record_route_user.map(|span| plan.text(span));
             let user = token.or(user);
             let texts = Entry { user, from_tag, params, full_lr: style.full_lr };
