@@ -191,3 +191,33 @@ fn hostile_requests_are_bounded_and_harm_nobody() {
     assert!(peer.ask(&options, PATIENCE).starts_with("SIP/2.0 200"));
     assert!(proxy.process().is_running());
 }
+
+#[test]
+fn the_database_is_counted_where_there_is_one() {
+    let folder = Folder::new("control-storage");
+    let file = folder.path().join("strowger.db");
+    let more = format!(
+        "[storage]\nurl = \"sqlite:{}\"\n[routing]\nregistrar = true\n\
+         domains = [\"example.com\"]\n[usrloc]\ndb_mode = 1\n",
+        file.display()
+    );
+    let Controlled { proxy, control } = start(&more);
+    let mut peer = Peer::new(proxy.address());
+    for user in ["alice", "bob", "carol"] {
+        let register = peer.request("REGISTER", "sip:example.com", "Expires: 600\r\n");
+        let register =
+            register.replace("To: <sip:example.com>", &format!("To: <sip:{user}@example.com>"));
+        assert!(peer.ask(&register, PATIENCE).starts_with("SIP/2.0 200"));
+    }
+    for (command, count) in
+        [("ul.db_users", 3), ("ul.db_contacts", 3), ("ul.db_expired_contacts", 0)]
+    {
+        let call = format!(r#"{{"jsonrpc":"2.0","method":"{command}","id":1}}"#);
+        let (status, body) = rpc(control, &call);
+        assert_eq!(status, 200, "{body}");
+        assert!(body.contains(&format!("\"result\":{count}")), "{command}: {body}");
+    }
+    // The shards' lists are joined.
+    let (_, body) = rpc(control, r#"{"jsonrpc":"2.0","method":"ul.dump","id":1}"#);
+    assert!(["alice", "bob", "carol"].iter().all(|user| body.contains(user)), "{body}");
+}

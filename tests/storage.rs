@@ -262,7 +262,10 @@ fn keeps_what_it_is_given(settings: &StorageSettings) {
     rig.give([remove_ended(EXPIRES - 1)]);
     rig.wait_until("written", |summary| summary.waiting == 0);
     let count = |what, seconds| {
-        rig.storage.count(&CONTACTS, what, UnixTime::from_secs(seconds)).expect("a number")
+        rig.storage
+            .counter()
+            .count(&CONTACTS, what, UnixTime::from_secs(seconds))
+            .expect("a number")
     };
     assert_eq!(count(Count::Rows, EXPIRES - 1), 300);
     assert_eq!(count(Count::Rows, EXPIRES), 0);

@@ -13,7 +13,8 @@ mod settings;
 
 pub use settings::{ControlListen, ControlSettings};
 
-use crate::node::{Desk, Running};
+use crate::node::Running;
+use crate::storage::Storage;
 use ask::Shards;
 use axum::Router;
 use axum::body::Bytes;
@@ -58,11 +59,8 @@ struct Plane {
 /// # Errors
 /// When the address cannot be had.
 pub fn start(running: &Running, settings: &ControlSettings) -> io::Result<String> {
-    start_for(&running.desks, settings)
-}
-
-fn start_for(desks: &[Desk], settings: &ControlSettings) -> io::Result<String> {
-    let node = rpc::Node { shards: Shards::new(desks), since: Instant::now() };
+    let counter = running.storage.as_ref().map(Storage::counter);
+    let node = rpc::Node { shards: Shards::new(&running.desks), counter, since: Instant::now() };
     let (token, compat_names) = (settings.token.clone(), settings.compat_names);
     let service = router(Plane { node, token, compat_names });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -8,8 +8,10 @@
 use super::ask::Shards;
 use super::merge::join;
 use super::metrics::statistics;
+use crate::storage::{Count, Counter};
 use serde_json::{Value, json};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use strowger_sip::date::UnixTime;
 use strowger_sip::module::{Command, Fault};
 
 const PARSE_ERROR: i64 = -32_700;
@@ -41,6 +43,8 @@ impl From<Fault> for Refused {
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) shards: Shards,
+    /// Where there is storage.
+    pub(super) counter: Option<Counter>,
     pub(super) since: Instant,
 }
 
@@ -147,8 +151,24 @@ async fn run(node: &Node, command: Command) -> Result<Value, Refused> {
             };
             Ok(Value::Object(found.into_iter().map(entry).collect()))
         }
+        "ul.db_users" => rows(node, command, Count::Different(&["username", "domain"])).await,
+        "ul.db_contacts" => rows(node, command, Count::Rows).await,
+        "ul.db_expired_contacts" => rows(node, command, Count::Ended).await,
         _ => of_shards(node, command).await,
     }
+}
+
+/// What table `location` holds; without storage, what the shards hold.
+async fn rows(node: &Node, command: Command, what: Count) -> Result<Value, Refused> {
+    let table = node.counter.as_ref().and_then(|counter| counter.table("location"));
+    let (Some(counter), Some(table)) = (node.counter.clone(), table) else {
+        return of_shards(node, command).await;
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = UnixTime::from_secs(now.as_secs());
+    let counted = tokio::task::spawn_blocking(move || counter.count(table, what, now)).await;
+    let counted = counted.map_err(|cause| Refused::new(500, cause.to_string()))?;
+    counted.map(|count| json!(count)).map_err(|cause| Refused::new(503, cause))
 }
 
 /// The statistics that `all`, `group:` or a bare name asks for.

@@ -33,7 +33,7 @@ pub use load::Loaded;
 pub use outlet::{Given, Outlet};
 pub use schema::SchemaFault;
 pub use settings::{Database, StorageSettings, Synchronous};
-pub use start::{Ring, Storage, start};
+pub use start::{Counter, Ring, Storage, start};
 pub use summary::StorageSummary;
 pub(crate) use turn::More;
 pub(crate) use whole::{Whole, existing, read_whole};

@@ -52,10 +52,41 @@ pub(super) enum Control {
     Stop { until: Instant, done: mpsc::Sender<StorageSummary> },
 }
 
+type Tell = Arc<dyn Fn(Control) -> bool + Send + Sync>;
+
 /// Storage that runs.
 pub struct Storage {
-    tell: Box<dyn Fn(Control) -> bool + Send + Sync>,
+    tell: Tell,
+    tables: Vec<&'static Table>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Asks the database itself how many rows there are; for whoever may wait.
+#[derive(Clone)]
+pub struct Counter {
+    tell: Tell,
+    tables: Vec<&'static Table>,
+}
+
+impl fmt::Debug for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counter").finish_non_exhaustive()
+    }
+}
+
+impl Counter {
+    /// The table of this name, if a module has one.
+    pub fn table(&self, name: &str) -> Option<&'static Table> {
+        self.tables.iter().find(|table| table.name == name).copied()
+    }
+
+    /// Counts as of this date; the error says why the database does not say.
+    pub fn count(&self, table: &'static Table, what: Count, now: UnixTime) -> Result<u64, String> {
+        let (sender, counted) = mpsc::channel();
+        let told = (self.tell)(Control::Count(table, what, now, sender));
+        let counted = told.then(|| counted.recv().ok()).flatten();
+        counted.unwrap_or_else(|| Err("the storage thread has ended".to_owned()))
+    }
 }
 
 impl fmt::Debug for Storage {
@@ -71,13 +102,9 @@ impl Storage {
         (self.tell)(Control::Report(sender)).then(|| summary.recv_timeout(ANSWER_WITHIN).ok())?
     }
 
-    /// Asks the database itself how many rows there are, as of this date; the error says why it
-    /// does not say. Waits for it.
-    pub fn count(&self, table: &'static Table, what: Count, now: UnixTime) -> Result<u64, String> {
-        let (sender, counted) = mpsc::channel();
-        let told = (self.tell)(Control::Count(table, what, now, sender));
-        let counted = told.then(|| counted.recv().ok()).flatten();
-        counted.unwrap_or_else(|| Err("the storage thread has ended".to_owned()))
+    /// Who counts what the database has.
+    pub fn counter(&self) -> Counter {
+        Counter { tell: Arc::clone(&self.tell), tables: self.tables.clone() }
     }
 
     /// Writes what waits and ends, within this time; how it was then. To be called when the shards
@@ -137,8 +164,9 @@ pub fn start<W: Rows>(
         .name("storage".to_owned())
         .spawn(move || LocalSet::new().block_on(&runtime, live))
         .map_err(StorageError::Thread)?;
-    let tell = Box::new(move |control| events.send(Event::Control(control)).is_ok());
-    let storage = Storage { tell, thread: Some(thread) };
+    let tell = Arc::new(move |control| events.send(Event::Control(control)).is_ok());
+    let tables = tables::<W>().into_iter().map(|(_, table)| table).collect();
+    let storage = Storage { tell, tables, thread: Some(thread) };
     match ready.recv() {
         Ok(Ok(())) => Ok((storage, outlets)),
         Ok(Err(error)) => Err(error),
