@@ -40,6 +40,8 @@ pub trait Host<M: Module> {
     fn flow_to(&self, uri: &[u8], from: Option<ListenerId>) -> Option<Flow>;
     /// The same for names too: what DNS has said of it, or that it is being asked.
     fn reach(&mut self, uri: &[u8], from: Option<ListenerId>) -> Reach;
+    /// Whether a URI names this node: a listening or advertised address or an alias.
+    fn is_ours(&self, uri: &Uri<'_>) -> bool;
     /// The shard's stream of random numbers.
     fn entropy(&mut self) -> &mut Entropy;
     /// Sends a message that belongs to no transaction.
@@ -160,6 +162,9 @@ impl<S: Has<M, N>, M: Module, N> Host<M> for HostAt<'_, S, M, N> {
             Some(Flow { transport, listener, remote, connection: None })
         });
         first.map_or(Reach::Nowhere, Reach::Over)
+    }
+    fn is_ours(&self, uri: &Uri<'_>) -> bool {
+        self.core.identity.is_ours(uri)
     }
     fn entropy(&mut self) -> &mut Entropy {
         &mut self.core.entropy

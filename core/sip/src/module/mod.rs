@@ -184,6 +184,8 @@ pub struct Departing<'a> {
     pub status: StatusCode,
     /// The response as received; `None` when it is made here.
     pub message: Option<Message<'a>>,
+    /// The socket pair it came over; `None` when it is made here.
+    pub flow: Option<Flow>,
     /// The server transaction it answers.
     pub transaction: ServerId,
     /// The request being answered, while it is still kept.

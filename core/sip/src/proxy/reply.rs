@@ -78,6 +78,7 @@ impl<L: ModuleList> State<L> {
         let departing = Departing {
             status,
             message: None,
+            flow: None,
             transaction: server,
             request: Some(&request),
             suppress: &suppress,

@@ -216,7 +216,7 @@ fn of_branch<L: ModuleList>(
             let invite = message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
             let relay_100 = state.core.settings.rules.relay_100;
             if open && invite && (relay_100 || status != StatusCode::TRYING) {
-                state.pass_upstream(branch.server, message, status, false);
+                state.pass_upstream(branch.server, (flow, message, status), false);
             }
         }
         News::Success => {
@@ -225,7 +225,7 @@ fn of_branch<L: ModuleList>(
             let context = state.core.contexts.get(branch.context);
             let invite = message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
             if invite || context.is_some_and(|context| !context.final_sent) {
-                state.pass_upstream(branch.server, message, status, false);
+                state.pass_upstream(branch.server, (flow, message, status), false);
             }
             answered(state, branch, status);
         }
@@ -280,7 +280,7 @@ fn failed<L: ModuleList>(
             own.state = BranchState::Failed(status);
         }
         context.final_sent = true;
-        state.pass_upstream(branch.server, message, status, false);
+        state.pass_upstream(branch.server, (flow, message, status), false);
         state.finish(branch.context);
         return;
     }
@@ -408,7 +408,7 @@ fn send_best<L: ModuleList>(
     match response {
         Some(response) if is_passed_as_is(status, state.core.settings.rules.remap_503_500) => {
             context.final_sent = true;
-            state.pass_upstream(server, response.message(), status, true);
+            state.pass_upstream(server, (response.flow(), response.message(), status), true);
             drop(response);
             state.finish(id);
         }
@@ -422,8 +422,7 @@ impl<L: ModuleList> State<L> {
     fn pass_upstream(
         &mut self,
         server: ServerId,
-        message: Message<'_>,
-        status: StatusCode,
+        (flow, message, status): (Flow, Message<'_>, StatusCode),
         chosen: bool,
     ) {
         let Some(slot) = self.core.servers.get(server) else {
@@ -443,6 +442,7 @@ impl<L: ModuleList> State<L> {
         let departing = Departing {
             status,
             message: Some(message),
+            flow: Some(flow),
             transaction: server,
             request: request.as_deref(),
             suppress: &suppress,
