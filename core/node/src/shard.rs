@@ -557,6 +557,9 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
                 }
                 Command::Report => drop(self.shard.answers.send(Answer::Report(self.summary()))),
                 Command::Stop => {
+                    self.shard.engine.handle(now, Input::Stop, &mut self.out);
+                    self.send(now);
+                    self.tell_others();
                     drop(self.shard.answers.send(Answer::Ended(self.summary())));
                     return Fate::Over;
                 }

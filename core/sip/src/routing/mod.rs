@@ -17,7 +17,7 @@ pub use answer::{Answer, Failed, Outcome, Planned, Reply};
 pub use local::{Completion, LocalRequest};
 pub use policy::{Branch, Policy, Response};
 pub use relay::{Destination, Relay, Relaying};
-pub use request::{Pause, Request, Within};
+pub use request::{Pause, Request, RequestIds, Within};
 
 use crate::module::{Event, Modules};
 use std::future::Future;
