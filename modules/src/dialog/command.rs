@@ -3,9 +3,9 @@
 //! For: operators and their scripts, with Kamailio's names and arguments, older ones too; answers
 //! are JSON.
 //! Not here: asking every shard and putting answers together (`core/node`). Each shard answers for
-//! the dialogs that are at home there: lists are to be joined, numbers added; a 404 counts only when
-//! every shard says it. A list comes in pages: `next` of one is the last argument of the call for
-//! the page after it, on the same shard.
+//! the dialogs that are at home there: lists are to be joined, numbers added; a 404 counts only
+//! when every shard says it. A list comes in pages: `next` of one is the last argument of the call
+//! for the page after it, on the same shard.
 
 use super::Dialog;
 use super::cookie::Key;

@@ -2,7 +2,8 @@
 //!
 //! For: accounting, dialog-info, a routing's own log; Kamailio's event routes and callbacks as one
 //! closed list.
-//! Invariants: one `Start` and one `End`, or one `Failed`, for each dialog; `Destroyed` is the last.
+//! Invariants: one `Start` and one `End`, or one `Failed`, for each dialog; `Destroyed` is the
+//! last.
 
 use super::cookie::Key;
 use super::record::{Cause, Record, Side};

@@ -336,7 +336,8 @@ where
         })
     }
 
-    /// Ends the call (`dlg_bye`): a BYE to these sides, or the refusal of what was not answered yet.
+    /// Ends the call (`dlg_bye`): a BYE to these sides, or the refusal of what was not answered
+    /// yet.
     pub fn bye(&mut self, sides: &[Side]) -> Terminated {
         self.with(|dialog, host, ids| match dialog_of(host, ids.transaction) {
             Some(id) => dialog.terminate(host, id, Cause::Script, sides, &[]),

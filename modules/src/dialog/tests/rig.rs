@@ -54,6 +54,10 @@ impl Routing for House {
         prepare(&mut request, &words);
         if has("limit") {
             request.dialog().reserve("cust", "acme", 2).await.or(Reply::busy_here())?;
+        } else if has("caller10") {
+            request.dialog().reserve("caller", "x", 10).await.or(Reply::busy_here())?;
+        } else if has("everybody") {
+            request.dialog().reserve("caller", "x", 100_000).await.or(Reply::busy_here())?;
         } else {
             let _ = request.dialog().manage();
         }
@@ -111,6 +115,10 @@ impl Routing for House {
 }
 
 impl House {
+    pub(super) fn new(log: Log) -> House {
+        House { log }
+    }
+
     /// Orders that come within a call, in `X-Do`.
     fn within(&self, request: &mut Request<'_, House>) {
         let order = request
@@ -235,7 +243,7 @@ pub(super) struct Call {
 pub(super) fn settings() -> Settings {
     Settings {
         match_mode: super::super::MatchMode::CookieThenTags,
-        profiles: vec![("cust".into(), true), ("all".into(), false)],
+        profiles: vec![("cust".into(), true), ("all".into(), false), ("caller".into(), true)],
         signed_cookies: false,
         ..Settings::default()
     }
