@@ -85,6 +85,10 @@ impl<R: Routing> Module for Policy<R> {
         }))
     }
 
+    fn event(&mut self, _: &mut impl Host<Self>, event: &Event) {
+        self.routing.event(event);
+    }
+
     fn answered(&mut self, host: &mut impl Host<Self>, context: ContextId, heard: Heard<'_>) {
         if self.completions.hear(context, heard) {
             host.wake(context);
