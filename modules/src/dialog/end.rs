@@ -10,7 +10,9 @@ use super::local::{Local, Sent};
 use super::record::{Bye, Cause, Ending, Flags, Side};
 use super::state::State;
 use super::table::DialogId;
+use super::texts::Field;
 use super::{Dialog, DialogEventKind, Timer, Token};
+use strowger_sip::engine::{CallChange, CallOrder};
 use strowger_sip::message::StatusCode;
 use strowger_sip::module::{Heard, Host};
 use strowger_sip::routing::Reply;
@@ -97,7 +99,12 @@ impl Dialog {
             let (code, reason) = &self.settings.early_reply;
             host.reply(invite, Reply::new(*code).reason(reason));
         } else {
-            host.cancel_branches(invite);
+            // The number of the INVITE itself; PRACK and UPDATE may have gone on from there.
+            let cseq = host.attached(invite).map_or(0, |attached| attached.cseq);
+            let call_id = self.table.get(id).map(|record| record.text(Field::CallId).into());
+            if let Some(call_id) = call_id {
+                host.order(CallOrder { call_id, cseq, what: CallChange::Cancel });
+            }
         }
         Terminated::Refused
     }
@@ -215,7 +222,7 @@ impl Dialog {
             return;
         }
         let was_confirmed = record.state == State::Confirmed;
-        let has_route = !record.text(super::texts::Field::TimeoutRoute).is_empty();
+        let has_route = !record.text(Field::TimeoutRoute).is_empty();
         self.counters.expired += 1;
         if has_route {
             self.tell(host, id, DialogEventKind::Timeout);

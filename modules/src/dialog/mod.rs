@@ -45,7 +45,9 @@ pub use record::{Cause, Side};
 pub use request::{DialogOf, DialogRequest, Property, Snapshot};
 pub use reserve::{Reserved, Sized};
 pub use row::{DIALOG, DIALOG_VARS, Row};
-pub use settings::{Database, DbMode, Extra2xx, KeepAlive, MatchMode, SessionTimer, Settings};
+pub use settings::{
+    CALLER_PROFILE, Database, DbMode, Extra2xx, KeepAlive, MatchMode, SessionTimer, Settings,
+};
 pub use state::{Incident, State, Step, step};
 pub use table::DialogId;
 

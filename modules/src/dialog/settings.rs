@@ -209,7 +209,7 @@ impl Default for Settings {
             track_cseq: false,
             bye_bump: 0,
             refer_bye: true,
-            profiles: Vec::new(),
+            profiles: vec![(CALLER_PROFILE.into(), true)],
             extra_2xx: Extra2xx::Track,
             session_timer: SessionTimer::Observe,
             session_expires: secs(1800),
@@ -447,6 +447,10 @@ fn session_timer(section: &mut Section<'_>, default: SessionTimer) -> SessionTim
     )
 }
 
+/// The profile of the stock routing's limit: it is there whether it is named or not, and takes
+/// values.
+pub const CALLER_PROFILE: &str = "caller";
+
 /// Both lists together, `;` between names; a name stands once.
 fn profiles(section: &mut Section<'_>) -> Vec<(String, bool)> {
     let mut list: Vec<(String, bool)> = Vec::new();
@@ -462,10 +466,16 @@ fn profiles(section: &mut Section<'_>) -> Vec<(String, bool)> {
                 section.problem_at(text.place, key, what, "each profile once");
             } else if list.len() >= PROFILES_MAX {
                 section.problem_at(text.place, key, "too many profiles", "256 at most");
+            } else if name == CALLER_PROFILE && !with_value {
+                let what = format!("{name:?} takes values");
+                section.problem_at(text.place, key, what, "another name");
             } else {
                 list.push((name.to_owned(), with_value));
             }
         }
+    }
+    if !list.iter().any(|(known, _)| known == CALLER_PROFILE) {
+        list.push((CALLER_PROFILE.to_owned(), true));
     }
     list
 }

@@ -23,7 +23,7 @@ impl Dialog {
     /// A request has come in: one within a dialog that its cookie names moves that dialog.
     pub(super) fn meet(&mut self, host: &mut impl Host<Dialog>, request: &Arrived<'_>) {
         let message = request.incoming.message();
-        if message.to_tag().is_none() {
+        if message.to_tag().is_none() || self.table.len() == 0 {
             return;
         }
         let cookies = Rc::clone(&self.cookies);

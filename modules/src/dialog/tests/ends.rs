@@ -216,6 +216,24 @@ fn an_unanswered_call_is_refused_example_23() {
 }
 
 #[test]
+fn the_callees_of_an_unanswered_call_are_cancelled_example_23() {
+    let mut call = Call::new(settings());
+    let invite = find(&call.invite("b"), "INVITE");
+    call.answer(B, &invite, "180 Ringing", "b1");
+    let prack = call.invite.replace("INVITE sip", "PRACK sip").replace("7 INVITE", "8 PRACK");
+    let prack = prack.replace("<sip:b@example.com>", "<sip:b@example.com>;tag=b1");
+    let prack = prack
+        .replace("branch=", "branch=z9hG4bKp")
+        .replace("Max-Forwards", "X-Do: byecallee\nRoute: <sip:192.0.2.1;lr>\nMax-Forwards");
+    let sent = call.receive(A, &prack);
+    let cancel = find(&sent, "CANCEL");
+    assert!(!sent.iter().any(|it| it.is("SIP/2.0 480")), "{sent:?}");
+    call.answer(B, &cancel, "200 OK", "b1");
+    find(&call.answer(B, &invite, "487 Terminated", "b1"), "SIP/2.0 487");
+    assert_eq!((call.told("Failed(487)"), call.told("Failed")), (1, 1));
+}
+
+#[test]
 fn crossing_byes_are_one_end_example_26() {
     let mut call = Call::new(settings());
     let ok = call.establish("b");

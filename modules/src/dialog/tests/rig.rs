@@ -147,6 +147,9 @@ impl House {
                 let body = Some(("text/plain", &b"hello"[..]));
                 let _ = dialog.request_within(Side::Callee, "INFO", "X-Own: 1", body);
             }
+            ["byecallee"] => {
+                let _ = dialog.bye(&[Side::Callee]);
+            }
             ["bye"] => {
                 let _ = dialog.bye(&Side::BOTH);
             }
