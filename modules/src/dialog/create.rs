@@ -170,8 +170,7 @@ impl Dialog {
         let call_id = message.call_id().unwrap_or(&[]);
         let ids = self.ids(host);
         let key = self.table.new_key(slot(call_id, self.settings.slots), ids);
-        let mut texts = Texts::in_memory(self.table.memory());
-        let pairs = Pairs::in_memory(self.table.memory());
+        let (mut texts, pairs) = (self.table.texts(), self.table.pairs());
         let mut routes = std::mem::take(&mut self.scratch);
         routes.clear();
         join_routes(message, &mut routes);
@@ -222,6 +221,9 @@ fn fill(
     contact: &[u8],
     routes: &[u8],
 ) -> Result<(), TooLong> {
+    // Room for the callee's leg, too: about as much as the caller's.
+    let uri = message.request_uri().unwrap_or(&[]).len();
+    texts.reserve(message.call_id().unwrap_or(&[]).len() + 5 * uri + 2 * contact.len() + 64);
     texts.set(Field::CallId, message.call_id().unwrap_or(&[]))?;
     texts.set(Field::FromUri, message.from().map_or(&[][..], |from| from.uri))?;
     texts.set(Field::FromTag, message.from_tag().unwrap_or(&[]))?;

@@ -13,7 +13,7 @@ use super::row::{DialogRow, LegRow, Row, VariableRow};
 use super::settings::DbMode;
 use super::state::State;
 use super::table::DialogId;
-use super::texts::{Field, Pairs, Texts};
+use super::texts::Field;
 use super::{Dialog, DialogEventKind, Timer, event, instant_of};
 use std::collections::VecDeque;
 use strowger_sip::date::UnixTime;
@@ -284,8 +284,7 @@ impl Dialog {
     fn record_of(&mut self, host: &impl Host<Dialog>, row: &DialogRow) -> Option<Record> {
         let state = State::from_number(row.state)?;
         let (now, today) = (host.now(), super::today(host));
-        let mut texts = Texts::in_memory(self.table.memory());
-        let pairs = Pairs::in_memory(self.table.memory());
+        let (mut texts, pairs) = (self.table.texts(), self.table.pairs());
         let (caller, callee) = (&row.caller, &row.callee);
         for (field, text) in [
             (Field::CallId, &row.call_id),

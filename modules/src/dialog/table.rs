@@ -9,7 +9,7 @@ use super::cookie::Key;
 use super::limits::{RETAINED_BYTES_MAX, RETAINED_MAX};
 use super::record::{Flags, Record, Side};
 use super::state::State;
-use super::texts::Field;
+use super::texts::{Field, Pairs, Texts};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
 use strowger_sip::table::Map;
@@ -32,8 +32,8 @@ pub(super) struct Table {
     secret: (u64, u64),
     counts: [usize; State::ALL.len()],
     next_id: u32,
-    /// Memory of dialogs that have ended.
-    free: Vec<Vec<u8>>,
+    /// Memory of dialogs that have ended: texts, and variables with memberships.
+    free: [Vec<Vec<u8>>; 2],
 }
 
 /// The ids of a shard: one of `shards` residues, so that no two shards give out the same.
@@ -54,7 +54,7 @@ impl Table {
             secret,
             counts: [0; State::ALL.len()],
             next_id: first,
-            free: Vec::new(),
+            free: [Vec::new(), Vec::new()],
         }
     }
 
@@ -86,16 +86,16 @@ impl Table {
         self.next_id = self.next_id.max(number.wrapping_add(1));
     }
 
-    /// Free memory, empty.
-    pub(super) fn memory(&mut self) -> Vec<u8> {
-        self.free.pop().unwrap_or_default()
+    /// Free memory for a dialog's texts.
+    pub(super) fn texts(&mut self) -> Texts {
+        let [free, _] = &mut self.free;
+        Texts::in_memory(free.pop().unwrap_or_default())
     }
 
-    fn retain(&mut self, memory: Vec<u8>) {
-        let fits = (1..=RETAINED_BYTES_MAX).contains(&memory.capacity());
-        if fits && self.free.len() < RETAINED_MAX {
-            self.free.push(memory);
-        }
+    /// Free memory for a dialog's variables and memberships.
+    pub(super) fn pairs(&mut self) -> Pairs {
+        let [_, free] = &mut self.free;
+        Pairs::in_memory(free.pop().unwrap_or_default())
     }
 
     /// Takes a record in; `None` when the table is full.
@@ -142,8 +142,9 @@ impl Table {
     }
 
     fn recycle(&mut self, record: Record) {
-        self.retain(record.texts.into_memory());
-        self.retain(record.pairs.into_memory());
+        let [texts, pairs] = &mut self.free;
+        retain(texts, record.texts.into_memory());
+        retain(pairs, record.pairs.into_memory());
     }
 
     pub(super) fn set_state(&mut self, id: DialogId, state: State) {
@@ -211,7 +212,7 @@ impl Table {
             .map(|(_, record)| record.texts.capacity() + record.pairs.capacity())
             .sum();
         let index = 2 * self.records.slots() * (size_of::<(TransactionKey, DialogId)>() + 1);
-        let free: usize = self.free.iter().map(Vec::capacity).sum();
+        let free: usize = self.free.iter().flatten().map(Vec::capacity).sum();
         self.records.capacity_bytes() + self.by_key.capacity_bytes() + index + texts + free
     }
 
@@ -229,6 +230,13 @@ impl Table {
             }
         }
         counts == self.counts && self.by_key.len() == self.records.len()
+    }
+}
+
+fn retain(free: &mut Vec<Vec<u8>>, memory: Vec<u8>) {
+    let fits = (1..=RETAINED_BYTES_MAX).contains(&memory.capacity());
+    if fits && free.len() < RETAINED_MAX {
+        free.push(memory);
     }
 }
 

@@ -42,6 +42,11 @@ impl Texts {
         Texts { bytes, ends: [0; FIELDS] }
     }
 
+    /// Makes room for so many bytes, and no more.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve_exact(bytes);
+    }
+
     pub(super) fn get(&self, field: Field) -> &[u8] {
         let (start, end) = self.range(field);
         self.bytes.get(start..end).unwrap_or_default()
