@@ -412,7 +412,7 @@ impl Cause {
 
 impl Configured for Dialog {
     fn configured(section: &mut Section<'_>, node: &NodeFacts<'_>) -> Dialog {
-        Dialog::new(Settings::from_config(section), node.secret)
+        Dialog::new(Settings::from_config(section), node.lasting_secret)
     }
 }
 

@@ -47,6 +47,8 @@ pub static DIALOG: Table = Table {
         column("xdata", Kind::Text(512), true, ""),
     ],
     key: &["hash_entry", "hash_id"],
+    indexes: &[&["callid"]],
+    ends: None,
     loaded_at_start: true,
 };
 
@@ -61,6 +63,8 @@ pub static DIALOG_VARS: Table = Table {
         column("dialog_value", Kind::Text(512), false, ""),
     ],
     key: &["hash_entry", "hash_id", "dialog_key"],
+    indexes: &[],
+    ends: None,
     loaded_at_start: true,
 };
 
@@ -146,12 +150,20 @@ fn renamed(table: &'static Table, name: &str, columns: &[String]) -> Table {
     let new: Vec<Column> = (table.columns.iter().zip(columns))
         .map(|(column, name)| Column { name: lasting(name), ..*column })
         .collect();
-    let key: Vec<&'static str> =
-        new.iter().take(table.key.len()).map(|column| column.name).collect();
+    let rename = |old: &&'static str| {
+        let place = table.place(old).and_then(|place| new.get(place));
+        place.map_or(*old, |column| column.name)
+    };
+    let lasting_list = |list: &[&'static str]| -> &'static [&'static str] {
+        Box::leak(list.iter().map(rename).collect::<Vec<_>>().into_boxed_slice())
+    };
+    let key = lasting_list(table.key);
+    let indexes: Vec<_> = table.indexes.iter().map(|list| lasting_list(list)).collect();
     Table {
         name: lasting(name),
+        key,
+        indexes: Box::leak(indexes.into_boxed_slice()),
         columns: Box::leak(new.into_boxed_slice()),
-        key: Box::leak(key.into_boxed_slice()),
         ..*table
     }
 }
@@ -556,6 +568,18 @@ mod tests {
         assert_eq!(profiles, [("p".into(), "vA".into()), ("q".to_owned(), String::new())]);
         assert_eq!(cookie, None);
         assert_eq!(read_extra("{\"profiles\":[{\"name"), (Vec::new(), None));
+    }
+
+    #[test]
+    fn tables_may_have_other_names() {
+        let mut columns: Vec<String> =
+            DIALOG.columns.iter().map(|column| column.name.to_owned()).collect();
+        columns[0] = "entry".into();
+        columns[2] = "call".into();
+        let table = renamed(&DIALOG, "calls", &columns);
+        assert_eq!((table.name, table.key), ("calls", &["entry", "hash_id"][..]));
+        assert_eq!(table.indexes, [&["call"][..]]);
+        assert_eq!((table.place("call"), table.columns.len()), (Some(2), DIALOG.columns.len()));
     }
 
     #[test]

@@ -23,7 +23,7 @@ impl Tables {
             let (key, record) = match order.action {
                 Action::Put(record) => (format!("{:?}", &record[..table.key.len()]), Some(record)),
                 Action::Remove(key) => (format!("{key:?}"), None),
-                Action::Find(_) => continue,
+                Action::Find(_) | Action::RemoveEnded(_) => continue,
             };
             let old = self.rows.get(&(table.name, key.clone())).map(|(version, _)| *version);
             if old.is_none_or(|old| order.version > old) {
