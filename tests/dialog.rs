@@ -3,15 +3,18 @@
 //! For: BYEs of the proxy to both parties, a limit of calls by caller, calls that outlive the
 //! process.
 //! Not here: the rules of dialogs one by one; those are tested in `modules`.
-//! Needs: Debian's `sip-tester` and `sqlite3`.
+//! Needs: Debian's `sip-tester`, `sqlite3`, `postgresql`, `kamailio` and `kamailio-postgres-modules`.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use strowger_tests::binary;
+use strowger_tests::database::{Kind, Server};
 use strowger_tests::datagram::{self, Peer};
 use strowger_tests::folder::Folder;
+use strowger_tests::kamailio::Kamailio;
 use strowger_tests::ports;
-use strowger_tests::process::{PATIENCE, Signal};
+use strowger_tests::process::{PATIENCE, Process, Signal};
 use strowger_tests::proxy::Proxy;
 use strowger_tests::sipp::Sipp;
 
@@ -151,5 +154,54 @@ fn a_thousand_calls_outlive_their_process() {
     while query(&folder, "select count(*) from dialog") != "0" {
         assert!(Instant::now() < end, "rows are left");
         std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn calls_of_kamailio_go_on_here() {
+    const CALLS: u64 = 20;
+    let server = Server::start(Kind::Postgres);
+    Kamailio::make_dialog_tables(&server);
+    let mut callee = Sipp::callee("callee.xml");
+    let kamailio = Kamailio::tracking(&server, callee.port());
+    let address = kamailio.address();
+    let count = CALLS.to_string();
+    let mut caller =
+        Sipp::caller("caller.xml", address, &["-r", "10", "-m", &count, "-d", "30000"]);
+    let end = Instant::now() + PATIENCE;
+    let all = CALLS.to_string();
+    while server.ask("SELECT count(*) FROM dialog WHERE state = 4") != all {
+        assert!(Instant::now() < end, "not all calls are stored");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    // It stops; what it wrote is all that is left of its calls.
+    drop(kamailio);
+
+    let folder = Folder::new("dialog-kamailio");
+    let text = format!(
+        "[storage]\nurl = \"{}\"\n[dialog]\ncookie = \"plain\"\ndlg_match_mode = 0\n\
+         [dialog.database]\ndb_mode = 1\n",
+        server.url()
+    );
+    let file = folder.write("migrate.toml", &text);
+    let mut command = Command::new(binary::strowger());
+    command.args(["db", "migrate", "-f"]).arg(file);
+    let mut migrate = Process::start("strowger", &mut command);
+    // Its tables lack what other modules of the binary need; dialogs need a unique key.
+    let _ = migrate.wait(PATIENCE);
+    let mut proxy = configured(&folder, address.port(), callee.port(), &text);
+    wait_for(&mut proxy, "dialog_active_dialogs", CALLS, PATIENCE);
+    let counts = caller.finish(Duration::from_secs(120));
+    assert_eq!((counts.successful, counts.failed), (CALLS, 0), "{counts:?}");
+    let counts = callee.stop(PATIENCE);
+    assert_eq!((counts.successful, counts.failed), (CALLS, 0), "{counts:?}");
+    let summary = proxy.summary();
+    for (name, wanted) in [
+        ("dialog_active_dialogs", 0),
+        ("dialog_ended_caller_bye", CALLS),
+        ("dialog_unmatched_requests", 0),
+        ("dialog_rows_refused", 0),
+    ] {
+        assert_eq!(summary.counted(name), wanted, "{name}: {summary:#?}");
     }
 }

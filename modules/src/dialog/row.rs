@@ -71,6 +71,8 @@ pub static DIALOG_VARS: Table = Table {
 /// The tables under the names of the configuration. One process has one configuration, and storage
 /// asks for tables by type alone: so this is the one place that outlives it.
 static NAMED: OnceLock<(Table, Table)> = OnceLock::new();
+/// Whether the configuration stores dialogs: a database need not have tables that nobody uses.
+static USED: OnceLock<()> = OnceLock::new();
 
 fn dialogs() -> &'static Table {
     NAMED.get().map_or(&DIALOG, |named| &named.0)
@@ -111,8 +113,11 @@ const NAMES: [&str; 23] = [
 const VARIABLE_NAMES: [&str; 4] =
     ["vars_h_entry_column", "vars_h_id_column", "vars_key_column", "vars_value_column"];
 
-/// Reads the tables' and columns' names.
-pub(super) fn names(section: &mut Section<'_>) {
+/// Reads the tables' and columns' names, for a configuration that stores dialogs or not.
+pub(super) fn names(section: &mut Section<'_>, stores: bool) {
+    if stores {
+        USED.get_or_init(|| ());
+    }
     let older = name(section, "toroute_column", "toroute_name");
     let mut changed = false;
     let mut named = |section: &mut Section<'_>, key: &'static str, default: &'static str| {
@@ -254,8 +259,10 @@ pub enum Row {
 
 impl Rows for Row {
     fn tables(first: Place, visit: &mut dyn FnMut(Place, &'static Table)) {
-        visit(first, dialogs());
-        visit(first, variables());
+        if USED.get().is_some() {
+            visit(first, dialogs());
+            visit(first, variables());
+        }
     }
 
     fn into_order(self) -> Option<(Place, Order)> {

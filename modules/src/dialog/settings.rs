@@ -493,7 +493,7 @@ fn database(section: &mut Section<'_>, default: Database) -> Database {
         let what = "all modules share one database";
         section.problem_at(text.place, "db_url", what, "`url` under [storage]");
     }
-    super::row::names(section);
+    super::row::names(section, mode != DbMode::None);
     Database {
         mode,
         update_period: span(section, "db_update_period", default.update_period, secs(1)),
