@@ -142,6 +142,9 @@ impl Dialog {
         record.watch = Some(now + self.settings.early_timeout);
         record.flags.set(Flags::BYE_ON_TIMEOUT, self.settings.send_bye);
         record.flags.set(Flags::NO_RESET, self.settings.timeout_noreset);
+        let (caller, callee) = self.settings.keep_alive.sides;
+        record.flags.set(Flags::KA_CALLER, caller);
+        record.flags.set(Flags::KA_CALLEE, callee);
         let default = self.settings.lifetime;
         let mut seconds = lifetime.map(|span| span.as_secs());
         let Some(mut draft) = draft else {

@@ -202,6 +202,8 @@ impl Dialog {
             *count += 1;
         }
         self.rearm(host, id);
+        // At once: a process that starts now must not take it for a call that goes on.
+        self.unstore(host, id);
         self.tell(host, id, DialogEventKind::End(cause));
         self.forget_if_free(host, id);
     }
@@ -281,6 +283,7 @@ impl Dialog {
         if state == State::Deleted && record.state != State::Deleted {
             record.ending = Ending::Told;
             self.close(host, id);
+            self.unstore(host, id);
         } else {
             let was_early = record.state.is_early();
             if was_early && state.is_active() {

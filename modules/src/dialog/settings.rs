@@ -66,7 +66,9 @@ pub struct KeepAlive {
     pub interval: Option<Duration>,
     /// `ka_failed_limit`
     pub failed_limit: u8,
-    /// `ka_jitter`: how much earlier one may go out, in hundredths of the interval.
+    /// `ka_sides`: who is asked in every call, caller and callee; a routing can ask more.
+    pub sides: (bool, bool),
+    /// `ka_jitter`: how much earlier or later one may go out, in hundredths of the interval.
     pub jitter_percent: u8,
 }
 
@@ -202,6 +204,7 @@ impl Default for Settings {
                 tick: None,
                 interval: None,
                 failed_limit: 1,
+                sides: (false, false),
                 jitter_percent: 20,
             },
             controller: "sip:controller@kamailio.org".into(),
@@ -424,6 +427,16 @@ fn keep_alive(section: &mut Section<'_>, default: KeepAlive) -> KeepAlive {
         tick: (tick > Duration::ZERO).then_some(tick),
         interval: (interval > Duration::ZERO).then_some(interval),
         failed_limit: limit.unwrap_or(default.failed_limit),
+        sides: section.choice(
+            "ka_sides",
+            default.sides,
+            &[
+                ("none", (false, false)),
+                ("caller", (true, false)),
+                ("callee", (false, true)),
+                ("both", (true, true)),
+            ],
+        ),
         jitter_percent: jitter.unwrap_or(default.jitter_percent),
     }
 }

@@ -133,7 +133,7 @@ impl Dialog {
         }
     }
 
-    /// A dialog is forgotten: its rows go.
+    /// A dialog is over: its rows go.
     pub(super) fn unstore(&mut self, host: &mut impl Host<Dialog>, id: DialogId) {
         let Some(record) = self.table.get(id) else { return };
         if !record.flags.has(Flags::STORED) {
@@ -149,6 +149,9 @@ impl Dialog {
         }
         let version = self.next_version(host);
         host.store(Row::Remove(key, version, haste));
+        if let Some(record) = self.table.get_mut(id) {
+            record.flags.set(Flags::STORED, false);
+        }
     }
 
     /// Writes what has changed, some of it at once and the rest in a moment.
@@ -272,9 +275,6 @@ impl Dialog {
         if self.settings.database.mode == DbMode::Shutdown {
             // What is written when this node stops is all there is then.
             self.unstore(host, id);
-            if let Some(record) = self.table.get_mut(id) {
-                record.flags.set(Flags::STORED, false);
-            }
         }
         self.start_keep_alive(host, id);
         self.rearm(host, id);

@@ -104,6 +104,7 @@ fn kept_alive(user: &str) -> Call {
         tick: Some(secs(5)),
         interval: Some(secs(30)),
         failed_limit: 1,
+        sides: (false, false),
         jitter_percent: 0,
     };
     let mut call = Call::new(Settings { keep_alive, ..settings() });

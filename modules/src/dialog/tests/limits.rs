@@ -1,7 +1,8 @@
 //! Limits across shards, and a long random run against a model of what must hold.
 
-use super::super::{Dialog, Settings};
+use super::super::{Database, DbMode, Dialog, Settings};
 use super::rig::{House, Log, settings};
+use super::storage::Tables;
 use crate::bench::{Node, Sent, send, sent};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -14,13 +15,26 @@ const SHARDS: u16 = 4;
 struct Net {
     node: Node<House>,
     log: Log,
+    restarts: usize,
 }
 
 impl Net {
     fn new(settings: &Settings) -> Net {
         let log = Log::default();
         let make = || (House::new(Rc::clone(&log)), (Dialog::new(settings.clone(), b"s"),));
-        Net { node: Node::new(SHARDS, make), log }
+        Net { node: Node::new(SHARDS, make), log, restarts: 0 }
+    }
+
+    /// The process is killed; the next one has what was stored, and the same clock.
+    fn restart(&mut self, settings: &Settings, tables: &Tables) {
+        let now = self.node.shards[0].now().since(strowger_sip::time::Instant::START);
+        let log = Rc::clone(&self.log);
+        let make = || (House::new(Rc::clone(&log)), (Dialog::new(settings.clone(), b"s"),));
+        self.node = Node::new(SHARDS, make);
+        self.node.advance(now);
+        self.node.shards.iter_mut().for_each(|shard| tables.load_into(shard));
+        self.node.settle();
+        self.restarts += 1;
     }
 
     fn home(call_id: &str) -> usize {
@@ -197,38 +211,53 @@ fn play(net: &mut Net, dice: &mut Dice, call: &str, stage: &Stage) -> Stage {
     }
 }
 
+/// A run with calls at random, lost and repeated messages, and a restart now and then if there is
+/// storage. What is left of the numbers is checked by the caller.
+fn run(seed: u64, settings: &Settings, restarts: bool) -> Net {
+    let mut net = Net::new(settings);
+    let mut tables = Tables::default();
+    let mut dice = Dice(seed);
+    let mut calls: BTreeMap<String, Stage> = BTreeMap::new();
+    for turn in 0..300u32 {
+        if dice.below(3) == 0 {
+            let call = format!("s{seed}c{turn}");
+            net.deliver(&call, "192.0.2.10:5060", &invite("everybody", &call));
+            net.node.settle();
+            let sent = net.sent();
+            let invite = sent.into_iter().find(|it| it.text.starts_with("INVITE"));
+            // Where the group is counted elsewhere, the INVITE went out a moment later.
+            if let Some(invite) = invite {
+                calls.insert(call, Stage::Invited(invite.text));
+            }
+        }
+        let count = calls.len() as u64;
+        if count > 0 {
+            let pick = usize::try_from(dice.below(count)).expect("small");
+            let (call, stage) = calls.iter().nth(pick).expect("a call");
+            let (call, stage) = (call.clone(), stage.clone());
+            let next = play(&mut net, &mut dice, &call, &stage);
+            calls.insert(call, next);
+        }
+        net.node.advance(ms(dice.below(400)));
+        check(&mut net);
+        net.node.shards.iter_mut().for_each(|shard| tables.take_from(shard));
+        if restarts && dice.below(40) == 0 {
+            net.restart(settings, &tables);
+            calls.retain(|_, stage| !matches!(stage, Stage::Invited(_)));
+            check(&mut net);
+        }
+    }
+    net.node.advance(settings.lifetime + Duration::from_secs(120));
+    check(&mut net);
+    net.node.shards.iter_mut().for_each(|shard| tables.take_from(shard));
+    assert_eq!((tables.of("dialog").len(), tables.of("dialog_vars").len()), (0, 0), "{seed}");
+    net
+}
+
 #[test]
 fn profiles_equal_a_model_and_every_dialog_ends_once() {
     for seed in 0..20 {
-        let lifetime = secs(600);
-        let mut net = Net::new(&Settings { lifetime, ..settings() });
-        let mut dice = Dice(seed);
-        let mut calls: BTreeMap<String, Stage> = BTreeMap::new();
-        for turn in 0..300u32 {
-            if dice.below(3) == 0 {
-                let call = format!("s{seed}c{turn}");
-                net.deliver(&call, "192.0.2.10:5060", &invite("everybody", &call));
-                net.node.settle();
-                let sent = net.sent();
-                let invite = sent.into_iter().find(|it| it.text.starts_with("INVITE"));
-                // Where the group is counted elsewhere, the INVITE went out a moment later.
-                if let Some(invite) = invite {
-                    calls.insert(call, Stage::Invited(invite.text));
-                }
-            }
-            let count = calls.len() as u64;
-            if count > 0 {
-                let pick = usize::try_from(dice.below(count)).expect("small");
-                let (call, stage) = calls.iter().nth(pick).expect("a call");
-                let (call, stage) = (call.clone(), stage.clone());
-                let next = play(&mut net, &mut dice, &call, &stage);
-                calls.insert(call, next);
-            }
-            net.node.advance(ms(dice.below(400)));
-            check(&mut net);
-        }
-        net.node.advance(lifetime + Duration::from_secs(120));
-        check(&mut net);
+        let net = run(seed, &Settings { lifetime: secs(600), ..settings() }, false);
         let log = net.log.borrow();
         let told = |start: &str| log.iter().filter(|line| line.starts_with(start)).count();
         assert_eq!(told("start"), told("End("), "seed {seed}");
@@ -237,6 +266,23 @@ fn profiles_equal_a_model_and_every_dialog_ends_once() {
         assert!(told("End(") > 0 && told("Failed(") > 0, "seed {seed}");
         assert_eq!(net.metric("dialog_overdue_dialogs"), 0, "seed {seed}");
     }
+}
+
+#[test]
+fn restarts_from_storage_lose_no_call_and_no_end() {
+    let database = Database { mode: DbMode::Realtime, ..Settings::default().database };
+    let settings = Settings { lifetime: secs(600), database, ..settings() };
+    let mut restarts = 0;
+    for seed in 100..120 {
+        let net = run(seed, &settings, true);
+        restarts += net.restarts;
+        let log = net.log.borrow();
+        let told = |start: &str| log.iter().filter(|line| line.starts_with(start)).count();
+        assert_eq!(told("start"), told("End("), "seed {seed}");
+        assert_eq!(net.metric("dialog_overdue_dialogs"), 0, "seed {seed}");
+        assert_eq!(net.metric("dialog_rows_refused"), 0, "seed {seed}");
+    }
+    assert!(restarts > 20, "{restarts}");
 }
 
 /// What is counted for a profile is what the dialogs of all shards say, and nothing else.

@@ -1,23 +1,28 @@
 //! Dialogs that outlive a process: acceptance examples 19 and 20, deltas with deletes.
 
 use super::super::{DIALOG, DIALOG_VARS, Database, DbMode, Row, Settings};
-use super::rig::{B, Call, Sent, find, settings};
+use super::rig::{B, Call, House, Sent, find, settings};
 use std::collections::BTreeMap;
 use strowger_sip::engine::{Input, RowOf};
 use strowger_sip::module::Either;
+use strowger_sip::rig::Bench;
 use strowger_sip::storage::{Action, Datum, Note, Record, Rows, Version};
 use strowger_sip::time::{ms, secs};
 
 /// The tables of a database in memory.
 #[derive(Default)]
-struct Tables {
+pub(super) struct Tables {
     rows: BTreeMap<(&'static str, String), (Version, Option<Record>)>,
 }
 
 impl Tables {
-    /// Carries out what the node wants stored.
     fn take(&mut self, call: &mut Call) {
-        for row in call.bench.take_rows() {
+        self.take_from(&mut call.bench);
+    }
+
+    /// Carries out what a shard wants stored.
+    pub(super) fn take_from(&mut self, bench: &mut Bench<House>) {
+        for row in bench.take_rows() {
             let Some((_, order)) = row.into_order() else { continue };
             let table = order.table;
             let (key, record) = match order.action {
@@ -32,19 +37,23 @@ impl Tables {
         }
     }
 
-    fn of(&self, table: &str) -> Vec<&Record> {
+    pub(super) fn of(&self, table: &str) -> Vec<&Record> {
         let there = self.rows.iter().filter(|((name, _), _)| *name == table);
         there.filter_map(|(_, (_, record))| record.as_ref()).collect()
     }
 
-    /// Gives everything to a node that has just started.
     fn load(&self, call: &mut Call) {
+        self.load_into(&mut call.bench);
+    }
+
+    /// Gives everything to a shard that has just started.
+    pub(super) fn load_into(&self, bench: &mut Bench<House>) {
         for table in [&DIALOG, &DIALOG_VARS] {
             for record in self.of(table.name) {
                 let note = Note::Loaded(table, record.clone());
                 let row = Row::from_note(0, note).expect("a row").expect("a use for it");
-                let row: RowOf<super::rig::House> = Either::Right(Either::Left(row));
-                call.bench.input(Input::Row(row));
+                let row: RowOf<House> = Either::Right(Either::Left(row));
+                bench.input(Input::Row(row));
             }
         }
     }
@@ -77,6 +86,8 @@ fn a_call_outlives_its_process_example_19() {
     let (mut first, tables, ok) = answered(DbMode::Realtime);
     let listed = first.listed();
     let mut call = Call::new(stored(DbMode::Realtime));
+    // The clock of the next process is later.
+    call.skip(ms(500));
     tables.load(&mut call);
     assert_eq!(call.counts()[0], 1);
     assert_eq!(call.command("dlg.profile_get_size", &["cust", "acme"]), Ok("1".into()));
@@ -192,7 +203,7 @@ fn without_storage_nothing_is_written() {
 #[test]
 fn all_rows_are_said_again_when_storage_asks() {
     let (mut call, _, _) = answered(DbMode::Realtime);
-    let row: RowOf<super::rig::House> = Either::Right(Either::Left(Row::Resync));
+    let row: RowOf<House> = Either::Right(Either::Left(Row::Resync));
     call.bench.input(Input::Row(row));
     call.skip(secs(1));
     let mut tables = Tables::default();
