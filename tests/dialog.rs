@@ -3,7 +3,7 @@
 //! For: BYEs of the proxy to both parties, a limit of calls by caller, calls that outlive the
 //! process.
 //! Not here: the rules of dialogs one by one; those are tested in `modules`.
-//! Needs: Debian's `sip-tester`, `sqlite3`, `postgresql`, `kamailio` and `kamailio-postgres-modules`.
+//! Needs: Debian's `sip-tester`, `sqlite3`, `postgresql`, `kamailio`, `kamailio-postgres-modules`.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -65,6 +65,23 @@ fn a_lifetime_ends_in_a_bye_to_both_parties() {
         assert_eq!(summary.counted(name), wanted, "{name}: {summary:#?}");
     }
     assert!(summary.each("dialog_processed_dialogs").iter().all(|own| *own > 0), "{summary:#?}");
+}
+
+#[test]
+fn a_call_whose_callee_is_gone_ends() {
+    let folder = Folder::new("dialog-keepalive");
+    let callee = Sipp::callee("callee.xml");
+    let text = "[dialog]\nsend_bye = 1\nka_timer = 1\nka_interval = \"30s\"\nka_jitter = 0\n\
+                ka_sides = \"callee\"\n";
+    let mut proxy = configured(&folder, 0, callee.port(), text);
+    let mut caller = Sipp::caller("caller-hung-up.xml", proxy.address(), &["-r", "5", "-m", "5"]);
+    wait_for(&mut proxy, "dialog_active_dialogs", 5, PATIENCE);
+    // It has answered, and is never heard of again.
+    drop(callee);
+    // Half a minute until it is asked, another one until that is given up, and ten seconds.
+    let counts = caller.finish(Duration::from_secs(150));
+    assert_eq!((counts.successful, counts.failed), (5, 0), "{counts:?}");
+    assert_eq!(proxy.summary().counted("dialog_ended_keepalive"), 5);
 }
 
 #[test]

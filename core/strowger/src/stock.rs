@@ -49,8 +49,8 @@ impl Stock {
     /// - `trunk_set`, `trunk_algorithm` (a number of Kamailio's, default 8): a set of
     ///   `[dispatcher]` in place of `next_hop`, with failover.
     /// - `dialog` (default false): track calls, as `[dialog]` says.
-    /// - `caller_limit`: how many calls one caller, by the URI in From, may have at a time; one more
-    ///   gets 486. Tracks calls.
+    /// - `caller_limit`: how many calls one caller, by the URI in From, may have at a time; one
+    ///   more gets 486. Tracks calls.
     pub fn from_config(section: &mut Section<'_>) -> Stock {
         let number = section.integer("trunk_algorithm", 8, 0..=64);
         let known = u8::try_from(number).ok().and_then(Algorithm::from_number);

@@ -185,7 +185,10 @@ impl Dialog {
             listener: Some(flow.listener),
             ..Leg::default()
         };
-        Ok(Record { legs: [caller, Leg::default()], init: today(host), ..empty(key, texts, pairs) })
+        let legs = [caller, Leg::default()];
+        let mut record = Record { legs, init: today(host), ..empty(key, texts, pairs) };
+        record.note_flow(Side::Caller, flow);
+        Ok(record)
     }
 }
 

@@ -163,8 +163,14 @@ impl Dialog {
         if status.is_provisional() {
             return;
         }
-        if let Some(record) = self.table.get_mut(id) {
-            record.holders = record.holders.saturating_sub(1);
+        let Some(record) = self.table.get_mut(id) else { return };
+        record.holders = record.holders.saturating_sub(1);
+        let leg = record.leg_mut(to);
+        let lost = matches!(heard, Heard::Transport) && leg.flow.take().is_some();
+        if lost && leg.bye == Bye::Sent {
+            // Its connection is gone: perhaps its contact leads to it.
+            leg.bye = Bye::None;
+            return self.send_bye(host, id, to, 0);
         }
         self.bye_ended(host, id, to, status);
     }

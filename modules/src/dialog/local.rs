@@ -10,9 +10,11 @@ use super::table::DialogId;
 use super::texts::Field;
 use super::{Dialog, DialogEventKind, Token};
 use std::io::Write;
+use std::net::IpAddr;
 use strowger_sip::message::{NameAddr, Uri};
 use strowger_sip::module::host::NotSent;
 use strowger_sip::module::{Heard, Host, Reach};
+use strowger_sip::transport::Flow;
 
 /// What a request says beside what the dialog says.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +91,36 @@ fn way(target: &[u8], routes: &[u8]) -> Option<Way> {
     Some(Way { next_hop: request_uri.clone(), request_uri, routes: rest })
 }
 
+/// Whether an address is of no use to who is not in its network (RFC 1918, RFC 6598, RFC 4193).
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            v4.is_private() || v4.is_link_local() || (a == 100 && (64..128).contains(&b))
+        }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+/// The socket pair by which a party is reached whose messages come straight from it, where its
+/// contact alone does not lead there: a stream that it has opened, or a private address.
+pub(super) fn own_flow(contact: &[u8], flow: Flow) -> Option<Flow> {
+    if flow.connection.is_some() {
+        return Some(flow);
+    }
+    let host = Uri::parse(contact).ok()?.host.ip()?;
+    let hidden = is_private(host) && !is_private(flow.remote.ip()) && host != flow.remote.ip();
+    hidden.then_some(flow)
+}
+
 impl Record {
+    /// Notes where a party's messages come from.
+    pub(super) fn note_flow(&mut self, side: Side, flow: Flow) {
+        if self.text(side.routes()).is_empty() {
+            self.leg_mut(side).flow = own_flow(self.text(side.contact()), flow);
+        }
+    }
+
     /// Writes a request without its Via; empty when the dialog does not know enough.
     fn write(&self, to: Side, local: &Local<'_>, out: &mut Vec<u8>) -> Option<Vec<u8>> {
         out.clear();
@@ -139,8 +170,13 @@ impl Dialog {
         let mut bytes = std::mem::take(&mut self.scratch);
         let record = self.table.get(id);
         let listener = record.and_then(|record| record.leg(to).listener);
+        let flow = record.and_then(|record| record.leg(to).flow);
         let next_hop = record.and_then(|record| record.write(to, local, &mut bytes));
-        let sent = match next_hop.map(|next_hop| host.reach(&next_hop, listener)) {
+        let reach = next_hop.map(|next_hop| match flow {
+            Some(flow) => Reach::Over(flow),
+            None => host.reach(&next_hop, listener),
+        });
+        let sent = match reach {
             Some(Reach::Over(flow)) => match host.originate(flow, &bytes, token) {
                 Ok(()) => Sent::Yes,
                 Err(NotSent::Full | NotSent::Malformed) => Sent::No,
@@ -200,6 +236,20 @@ impl Dialog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strowger_sip::transport::{ConnectionId, ListenerId};
+
+    #[test]
+    fn who_is_behind_a_translator_is_reached_where_it_comes_from() {
+        let flow = Flow::udp(ListenerId(0), "198.51.100.7:40000".parse().expect("an address"));
+        let own = |contact: &str| own_flow(contact.as_bytes(), flow);
+        assert_eq!(own("sip:a@10.0.0.1:5062"), Some(flow));
+        assert_eq!(own("sip:a@100.64.0.1"), Some(flow));
+        assert_eq!(own("sip:a@198.51.100.7:5062"), None);
+        assert_eq!(own("sip:a@203.0.113.9"), None);
+        assert_eq!(own("sip:a@example.com"), None);
+        let stream = Flow { connection: Some(ConnectionId(7)), ..flow };
+        assert_eq!(own_flow(b"sip:a@203.0.113.9;transport=tcp", stream), Some(stream));
+    }
 
     #[test]
     fn an_alias_says_where_a_contact_really_is() {

@@ -11,7 +11,7 @@ use super::texts::{Field, Pairs, Texts};
 use strowger_sip::date::UnixTime;
 use strowger_sip::engine::slots::ServerId;
 use strowger_sip::time::Instant;
-use strowger_sip::transport::ListenerId;
+use strowger_sip::transport::{Flow, ListenerId};
 use strowger_sip::wheel::TimerId;
 
 /// Who of the two: the sender of the initial INVITE, or the other one.
@@ -142,6 +142,9 @@ pub(super) struct Leg {
     pub(super) invite_shift: u32,
     /// Where its messages come in.
     pub(super) listener: Option<ListenerId>,
+    /// The socket pair that leads to it, where its contact does not: over a stream, or to somebody
+    /// behind an address translator.
+    pub(super) flow: Option<Flow>,
     pub(super) bye: Bye,
     /// Keep-alives in a row that failed.
     pub(super) ka_failures: u8,

@@ -121,6 +121,9 @@ impl Dialog {
             }
             let callee = record.leg_mut(Side::Callee);
             callee.listener = response.flow.map(|flow| flow.listener).or(callee.listener);
+            if let Some(flow) = response.flow {
+                record.note_flow(Side::Callee, flow);
+            }
             record.flags.set(Flags::CALLEE_KNOWN, true);
             record.invite = None;
             record.extra.take_if(|extra| !extra.unwanted);

@@ -128,7 +128,7 @@ where
         let lifetime = seconds.filter(|seconds| *seconds > 0);
         self.with(|dialog, host, ids| {
             if message.to_tag().is_some() {
-                let found = dialog.meet_by_tags(host, ids.transaction, message);
+                let found = dialog.meet_by_tags(host, ids.transaction, (message, flow));
                 let id = found.ok_or(NotManaged::Unknown)?;
                 if let Some(seconds) = lifetime {
                     dialog.set_lifetime(host, id, seconds);

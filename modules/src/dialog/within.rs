@@ -18,6 +18,7 @@ use std::rc::Rc;
 use strowger_sip::engine::slots::ServerId;
 use strowger_sip::message::{Message, MethodKind, StatusCode};
 use strowger_sip::module::{Arrived, Host};
+use strowger_sip::transport::Flow;
 
 impl Dialog {
     /// A request has come in: one within a dialog that its cookie names moves that dialog.
@@ -35,7 +36,10 @@ impl Dialog {
             return;
         }
         match self.table.seek(message, found, mode) {
-            Sought::Found(found) => self.enter(host, request.transaction, message, found),
+            Sought::Found(found) => {
+                let arrived = (message, request.incoming.flow());
+                self.enter(host, request.transaction, arrived, found);
+            }
             Sought::Missed => self.counters.unmatched += 1,
             Sought::Nothing => {}
         }
@@ -46,14 +50,14 @@ impl Dialog {
         &mut self,
         host: &mut impl Host<Dialog>,
         transaction: Option<ServerId>,
-        message: Message<'_>,
+        (message, flow): (Message<'_>, Flow),
     ) -> Option<DialogId> {
         if let Some(known) = super::dialog_of(host, transaction) {
             return Some(known);
         }
         match self.table.seek(message, Found::None, MatchMode::Tags) {
             Sought::Found(found) => {
-                self.enter(host, transaction, message, found);
+                self.enter(host, transaction, (message, flow), found);
                 Some(found.dialog)
             }
             Sought::Missed | Sought::Nothing => None,
@@ -65,13 +69,17 @@ impl Dialog {
         &mut self,
         host: &mut impl Host<Dialog>,
         transaction: Option<ServerId>,
-        message: Message<'_>,
+        (message, flow): (Message<'_>, Flow),
         Match { dialog: id, from }: Match,
     ) {
         let method = message.method().map_or(MethodKind::Other, |method| method.kind());
         let number = message.cseq().map_or(0, |cseq| cseq.number);
         let Some(record) = self.table.get_mut(id) else { return };
         let shift = record.leg(from).shift;
+        if record.leg(from).flow.is_some() {
+            // A translator gives another port now and then.
+            record.note_flow(from, flow);
+        }
         if let Some(attached) = transaction.and_then(|transaction| host.attached(transaction)) {
             *attached = Attached {
                 dialog: Some(id),

@@ -235,6 +235,25 @@ fn the_callees_of_an_unanswered_call_are_cancelled_example_23() {
 }
 
 #[test]
+fn a_caller_behind_a_translator_gets_its_bye() {
+    let mut call = Call::new(settings());
+    call.invite_as("none", "other", "");
+    let private = call
+        .invite
+        .replace("other", "nat")
+        .replace("<sip:a@192.0.2.10>\nMax", "<sip:a@10.0.0.7>\nMax");
+    let private = private.replace("sip:none@", "sip:short-bye@");
+    let sent = call.receive("192.0.2.99:41000", &private);
+    let invite = find(&sent, "INVITE");
+    let ok = find(&call.answer(B, &invite, "200 OK", "b1"), "SIP/2.0 200");
+    call.caller("ACK", &ok, "b1", "");
+    let sent = call.skip(ms(5100));
+    let bye = sent.iter().find(|it| it.is("BYE sip:a@10.0.0.7 ")).expect("a BYE");
+    // The ACK came from another port of the same translator.
+    assert_eq!(bye.to, A);
+}
+
+#[test]
 fn crossing_byes_are_one_end_example_26() {
     let mut call = Call::new(settings());
     let ok = call.establish("b");
