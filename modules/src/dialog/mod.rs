@@ -360,7 +360,9 @@ impl Module for Dialog {
     }
 
     fn live(&self) -> usize {
-        self.asks.len() + self.bridges.len()
+        // Calls that are up go on without traffic; all others wait for some.
+        let up = self.table.in_state(State::ConfirmedNa) + self.table.in_state(State::Confirmed);
+        self.asks.len() + self.bridges.len() + self.table.len() - up
     }
 
     fn metrics(&self, each: &mut dyn FnMut(&'static str, u64)) {

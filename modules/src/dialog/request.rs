@@ -92,6 +92,7 @@ pub struct Snapshot {
 }
 
 /// A request's dialog, or what is to become one.
+#[doc = include_str!("functions.md")]
 #[must_use]
 pub struct DialogOf<'q, 'a, R: Routing, N> {
     request: &'q mut Request<'a, R>,

@@ -84,6 +84,7 @@ pub struct Database {
 }
 
 /// What `[dialog]` says.
+#[doc = include_str!("parameters.md")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `enable_stats`
@@ -560,6 +561,104 @@ mod tests {
         let wanted = [profile("caller", true), profile("trunk", true), profile("all", false)];
         assert_eq!(settings.profiles, wanted);
         assert!(settings.send_bye);
+    }
+
+    /// Every parameter of Kamailio's documents, each with a value that it may have here.
+    const INTEGERS: &[(&str, i64)] = &[
+        ("enable_stats", 1),
+        ("hash_size", 4096),
+        ("dlg_flag", 4),
+        ("default_timeout", 43_200),
+        ("dlg_match_mode", 1),
+        ("detect_spirals", 1),
+        ("initial_cbs_inscript", 1),
+        ("send_bye", 1),
+        ("wait_ack", 1),
+        ("timeout_noreset", 0),
+        ("timer_procs", 1),
+        ("dlg_mode", 0),
+        ("dlg_ctxiuid_mode", 0),
+        ("debug_variables", 0),
+        ("early_timeout", 300),
+        ("noack_timeout", 60),
+        ("end_timeout", 300),
+        ("h_id_start", 0),
+        ("h_id_step", 1),
+        ("keep_proxy_rr", 3),
+        ("dlg_filter_mode", 1),
+        ("bye_early_code", 480),
+        ("ka_timer", 5),
+        ("ka_interval", 30),
+        ("ka_failed_limit", 2),
+        ("track_cseq_updates", 1),
+        ("enable_dmq", 0),
+        ("enable_dmq_ka_iflags_sync", 0),
+    ];
+    const TEXTS: &[(&str, &str)] = &[
+        ("rr_param", "did"),
+        ("timeout_avp", "$avp(t)"),
+        ("dlg_extra_hdrs", "X-A: b\r\n"),
+        ("ruri_pvar", "$ru"),
+        ("xavp_cfg", "dlg"),
+        ("event_callback", ""),
+        ("bye_early_reason", "Gone"),
+        ("lreq_callee_headers", "Route: <sip:x;lr>\r\n"),
+        ("bridge_controller", "sip:c@example.com"),
+        ("bridge_contact", "sip:c@example.com:5060"),
+        ("profiles_with_value", "a;b"),
+        ("profiles_no_value", "c"),
+        ("dmq_peer_id", "dialog"),
+    ];
+    const COLUMNS: &[&str] = &[
+        "table_name",
+        "call_id_column",
+        "from_uri_column",
+        "from_tag_column",
+        "to_uri_column",
+        "to_tag_column",
+        "from_cseq_column",
+        "to_cseq_column",
+        "from_route_column",
+        "to_route_column",
+        "from_contact_column",
+        "to_contact_column",
+        "from_sock_column",
+        "to_sock_column",
+        "h_id_column",
+        "h_entry_column",
+        "state_column",
+        "start_time_column",
+        "timeout_column",
+        "sflags_column",
+        "toroute_name_column",
+        "vars_table_name",
+        "vars_h_id_column",
+        "vars_h_entry_column",
+        "vars_key_column",
+        "vars_value_column",
+    ];
+
+    #[test]
+    fn every_parameter_is_known_by_its_name() {
+        let mut entries: Vec<(&str, Value)> =
+            INTEGERS.iter().map(|(key, value)| (*key, Value::Integer(*value))).collect();
+        entries.extend(TEXTS.iter().map(|(key, value)| (*key, text(value))));
+        let (_, problems) = read(&entries);
+        assert_eq!(problems, "");
+        // Wrong ones, so that this process goes on with the usual names.
+        let entry = |key: &&str| strowger_sip::settings::Entry {
+            key: (*key).to_owned(),
+            place: Place::default(),
+            value: text("no name"),
+        };
+        let entries = COLUMNS.iter().map(entry).collect();
+        let table = strowger_sip::settings::Table { place: Place::default(), entries };
+        let (_, problems) = read(&[("database", Value::Table(table))]);
+        assert_eq!(problems.lines().count(), COLUMNS.len(), "{problems}");
+        assert!(problems.lines().all(|line| line.contains("letters, digits and _")), "{problems}");
+        // With db_url, db_mode, db_update_period, db_fetch_rows and db_skip_load beside them:
+        // Kamailio's 72.
+        assert_eq!(INTEGERS.len() + TEXTS.len() + COLUMNS.len() + 5, 72);
     }
 
     #[test]
