@@ -39,6 +39,14 @@ pub(super) const CHALLENGED_BYE: Duration = secs(10);
 /// How often, and how soon, the next hop of a local request is looked up again.
 pub(super) const REACH_ATTEMPTS: u8 = 10;
 pub(super) const REACH_PAUSE: Duration = ms(500);
+/// How long a shard waits before it says what has come, and before it says again what has not been
+/// heard of. Guesses: long beside a lane's delay, short beside a routing's patience.
+pub(super) const LINK_PAUSE: Duration = ms(300);
+pub(super) const LINK_RESEND_AFTER: Duration = ms(900);
+/// Messages that one turn sends again.
+pub(super) const LINK_RESEND_MAX: usize = 1000;
+/// Messages that wait for one shard to be heard of. A guess: seconds of a busy shard.
+pub(super) const LINK_WAITING_MAX: usize = 1 << 17;
 /// How long a routing waits for a profile's owner. A guess: a shard that is alive answers in less.
 pub(super) const PATIENCE: Duration = secs(3);
 /// CSeq numbers are below this (RFC 3261 §8.1.1.5).

@@ -15,6 +15,7 @@ mod event;
 mod forward;
 mod keepalive;
 mod limits;
+mod link;
 mod listing;
 mod local;
 mod matching;
@@ -40,7 +41,8 @@ pub use cookie::Key;
 pub use create::NotManaged;
 pub use end::Terminated;
 pub use event::{DialogEvent, DialogEventKind, Facts, LegFacts};
-pub use profile::Peer;
+pub use link::Letter;
+pub use profile::{Group, Peer, RemoteMark};
 pub use record::{Cause, Side};
 pub use request::{DialogOf, DialogRequest, Property, Snapshot};
 pub use reserve::{Reserved, Sized};
@@ -77,6 +79,7 @@ pub struct Dialog {
     cookies: Rc<Cookies>,
     table: Table,
     profiles: profile::Counts,
+    links: link::Links,
     asks: Asks<reserve::Answer>,
     bridges: Slab<Bridge, BridgeMark>,
     store: store::Store,
@@ -179,6 +182,8 @@ pub enum Timer {
     Remote(Id<profile::RemoteMark>),
     /// A walk through all dialogs goes on.
     Walk,
+    /// What other shards have said is acknowledged, what they have not heard is said again.
+    Links,
 }
 
 /// Which request of our own was answered.
@@ -207,6 +212,7 @@ impl Dialog {
             profiles: profile::Counts::new((0, 0)),
             cookies: Rc::new(cookies),
             table: Table::new(0, settings.most, (0, 0), 0),
+            links: link::Links::default(),
             asks: Asks::default(),
             bridges: Slab::new(0, limits::BRIDGES_MAX),
             store: store::Store::default(),
@@ -274,7 +280,7 @@ fn instant_of(host: &impl Host<Dialog>, date: UnixTime) -> Instant {
 impl Module for Dialog {
     const NAME: &'static str = "dialog";
     type Attached = Attached;
-    type Peer = Peer;
+    type Peer = Letter;
     type Timer = Timer;
     type Token = Token;
     type Row = Row;
@@ -330,11 +336,12 @@ impl Module for Dialog {
             Timer::Flush => self.flush(host),
             Timer::Remote(id) => self.remote_ended(id),
             Timer::Walk => self.walk_on(host),
+            Timer::Links => self.tend_links(host),
         }
     }
 
-    fn peer(&mut self, host: &mut impl Host<Self>, from: ShardId, message: Peer) {
-        self.on_peer(host, from, message);
+    fn peer(&mut self, host: &mut impl Host<Self>, from: ShardId, letter: Letter) {
+        self.on_letter(host, from, letter);
     }
 
     fn answered(&mut self, host: &mut impl Host<Self>, token: Token, answer: Heard<'_>) {

@@ -204,12 +204,7 @@ impl Dialog {
 
     fn pass_on(&mut self, host: &mut impl Host<Dialog>, group: Group, message: fn(Group) -> Peer) {
         let home = group.home(host);
-        if home == host.shard() {
-            let shard = host.shard();
-            self.on_peer(host, shard, message(group));
-        } else {
-            host.tell(home, message(group));
-        }
+        self.tell_shard(host, home, message(group));
     }
 
     /// A dialog joins a group; it is counted by the group's owner. `Twice` when it is in already.
@@ -287,16 +282,17 @@ impl Dialog {
         self.free_draft(draft);
     }
 
-    pub(super) fn on_peer(&mut self, host: &mut impl Host<Dialog>, from: ShardId, message: Peer) {
+    pub(super) fn on_message(
+        &mut self,
+        host: &mut impl Host<Dialog>,
+        from: ShardId,
+        message: Peer,
+    ) {
         match message {
             Peer::Reserve { ask, transaction, group, limit } => {
                 let size = self.take_place(&group, limit);
                 let answer = Peer::Reserved { ask, transaction, group, size };
-                if from == host.shard() {
-                    self.on_peer(host, from, answer);
-                } else {
-                    host.tell(from, answer);
-                }
+                self.tell_shard(host, from, answer);
             }
             Peer::Reserved { ask, transaction, group, size } => {
                 if size.is_some() {
@@ -306,7 +302,7 @@ impl Dialog {
             }
             Peer::Count(ask, group) => {
                 let size = self.profiles.of(&group);
-                host.tell(from, Peer::Counted(ask, size));
+                self.tell_shard(host, from, Peer::Counted(ask, size));
             }
             Peer::Counted(ask, size) => {
                 self.asks.answer(host, ask, Answer { size: Some(size), granted: true });
@@ -370,7 +366,7 @@ impl Dialog {
     ) {
         let home = group.home(host);
         let message = Peer::Remote(group, uid.into(), until);
-        host.tell(home, message);
+        self.tell_shard(host, home, message);
     }
 
     fn remote(

@@ -141,11 +141,6 @@ impl Dialog {
         message: impl FnOnce(Group) -> Peer,
     ) {
         let home = self.home_of(host, &group);
-        let message = message(group);
-        if home == host.shard() {
-            self.on_peer(host, home, message);
-        } else {
-            host.tell(home, message);
-        }
+        self.tell_shard(host, home, message(group));
     }
 }

@@ -378,7 +378,7 @@ impl Dialog {
         };
         for shard in 0..host.map().count() {
             let shard = strowger_sip::shard::ShardId(shard);
-            host.tell(shard, Peer::Lifetimes(number, group.clone(), seconds));
+            self.tell_shard(host, shard, Peer::Lifetimes(number, group.clone(), seconds));
         }
         true
     }

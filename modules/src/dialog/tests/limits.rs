@@ -6,8 +6,9 @@ use super::storage::Tables;
 use crate::bench::{Node, Sent, send, sent};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use strowger_sip::engine::Input;
 use strowger_sip::module::Command;
-use strowger_sip::shard::ShardMap;
+use strowger_sip::shard::{ShardId, ShardMap};
 use strowger_sip::time::{Duration, ms, secs};
 
 const SHARDS: u16 = 4;
@@ -130,6 +131,41 @@ fn of_a_thousand_calls_at_once_exactly_ten_pass() {
     net.node.advance(secs(200));
     assert_eq!(net.sum("dlg.profile_get_size", &["caller", "x"]), 0);
     assert_eq!(net.metric("dialog_failed_dialogs"), 10);
+}
+
+#[test]
+fn counts_stay_right_though_lanes_between_shards_lose_messages() {
+    let mut net = Net::new(&settings());
+    let mut dice = Dice(1);
+    // Carries messages between shards for a while, and loses every third.
+    let mut carry = |net: &mut Net, span: Duration| {
+        let mut left = span;
+        while left > Duration::ZERO {
+            for index in 0..usize::from(SHARDS) {
+                for (to, message) in net.node.shards[index].take_peers() {
+                    if dice.below(3) == 0 {
+                        continue;
+                    }
+                    let from = ShardId(u16::try_from(index).expect("a shard"));
+                    let input = Input::Peer { from, message };
+                    net.node.shards[usize::from(to.0)].input(input);
+                }
+            }
+            net.node.shards.iter_mut().for_each(|shard| shard.advance(ms(50)));
+            left = left.saturating_sub(ms(50));
+        }
+    };
+    for call in 0..60 {
+        let call = format!("call{call}");
+        net.deliver(&call, "192.0.2.10:5060", &invite("caller10", &call));
+    }
+    carry(&mut net, secs(20));
+    assert_eq!(net.sum("dlg.profile_get_size", &["caller", "x"]), 10);
+    let up = net.metric("dialog_processed_dialogs") - net.metric("dialog_failed_dialogs");
+    // Whoever was not answered in time was refused, and holds no place.
+    assert!(up <= 10, "{up}");
+    carry(&mut net, secs(400));
+    assert_eq!(net.sum("dlg.profile_get_size", &["caller", "x"]), 0);
 }
 
 #[test]
