@@ -7,7 +7,8 @@
 //! slots are used again, while the counter runs.
 
 use allocation_counter::AllocationInfo;
-use strowger_sip::message::Edits;
+use strowger_modules::dialog::{Dialog, DialogRequest, Settings as DialogSettings};
+use strowger_sip::message::{Edits, MethodKind};
 use strowger_sip::module::{Arrived, Departing, Host, Module, Outgoing, Verdict};
 use strowger_sip::rig::{Load, MESSAGES_PER_CALL};
 use strowger_sip::routing::{Answer, Outcome, Reply, Request, Routing};
@@ -108,6 +109,26 @@ impl Module for Counter {
     }
 }
 
+/// Tracks its calls, with a limit, a variable and a lifetime.
+struct Tracked;
+
+impl Routing for Tracked {
+    type Modules = (Dialog,);
+
+    async fn request(&self, mut request: Request<'_, Self>) -> Result<Answer, Reply> {
+        if let Some(within) = request.loose_route()? {
+            return Ok(within.relay().into());
+        }
+        request.record_route();
+        if request.method() == MethodKind::Invite {
+            let mut dialog = request.dialog().timeout(secs(3600)).bye_on_timeout();
+            dialog.set_variable("account", "gold");
+            dialog.reserve("caller", "alice@example.com", 1000).await.or(Reply::busy_here())?;
+        }
+        Ok(request.relay_to_target().into())
+    }
+}
+
 /// What `COUNTED_CALLS` calls in a steady load allocate.
 fn measure<R: Routing>(routing: R, modules: R::Modules) -> AllocationInfo {
     let mut load = Load::new(routing, modules);
@@ -148,4 +169,10 @@ fn a_relay_that_is_awaited_allocates_nothing() {
 #[test]
 fn a_relay_that_a_module_watches_allocates_nothing() {
     assert_none("watched", &measure(Watched, (Counter::default(),)));
+}
+
+#[test]
+fn a_call_that_is_tracked_allocates_nothing() {
+    let dialog = Dialog::new(DialogSettings::default(), b"secret");
+    assert_none("tracked", &measure(Tracked, (dialog,)));
 }

@@ -55,8 +55,8 @@ fn run(path: &Path) -> Result<(), Failed> {
 }
 
 /// The sections of the stock routing and its modules.
-const SECTIONS: [&str; 7] =
-    ["routing", "auth", "usrloc", "registrar", "dispatcher", "permissions", "pike"];
+const SECTIONS: [&str; 8] =
+    ["routing", "auth", "usrloc", "registrar", "dispatcher", "permissions", "pike", "dialog"];
 
 /// The node of a script: plain, or stock where one of the stock routing's sections is set.
 fn node(setup: &Setup) -> Result<Box<dyn Node>, Fault> {

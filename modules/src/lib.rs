@@ -8,6 +8,7 @@ pub mod ask;
 pub mod auth;
 #[cfg(test)]
 pub(crate) mod bench;
+pub mod dialog;
 pub mod dispatcher;
 pub mod json;
 mod keyed;

@@ -5,7 +5,7 @@
 //! Invariants: the node's whole behaviour enters the hash, in order.
 
 use crate::mail::Mail;
-use crate::policy::{Ledger, Policy};
+use crate::policy::{self, Ledger, Policy};
 use std::hash::{DefaultHasher, Hasher};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -59,7 +59,7 @@ impl Node {
                 seed: entropy.keys(),
                 settings: Settings { transactions_reserved: 16, ..Settings::default() },
                 routing: Policy,
-                modules: (Ledger::default(),),
+                modules: (Ledger::default(), policy::dialogs()),
             })
         });
         let shards = shards.collect();
@@ -111,6 +111,19 @@ impl Node {
     /// A hash of all that the node has done.
     pub(crate) fn fingerprint(&self) -> u64 {
         self.hash.finish()
+    }
+
+    /// A count of all shards together.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let mut sum = 0;
+        for shard in &self.shards {
+            shard.each_metric(&mut |known, value| {
+                if known.starts_with(name) {
+                    sum += value;
+                }
+            });
+        }
+        sum
     }
 
     /// What is alive on each shard.

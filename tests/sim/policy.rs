@@ -4,13 +4,30 @@
 //! example `sip:fork.10-0-7-2.10-0-7-3@192.0.2.1`.
 //! Not here: which call asks for what (`cast.rs`).
 
+use strowger_modules::dialog::{Dialog, DialogRequest, MatchMode, Settings};
 use strowger_sip::message::MethodKind;
 use strowger_sip::module::{Arrived, Host, Module, Outgoing, Verdict};
 use strowger_sip::routing::{Answer, Outcome, Reply, Request, Routing};
-use strowger_sip::time::{ms, secs};
+use strowger_sip::time::{Duration, ms, secs};
 
 /// The routing.
 pub(crate) struct Policy;
+
+/// How long a dialog may outlive the last message and the last transaction of its call, lifetime,
+/// silence and lingering together.
+pub(crate) const DIALOGS_OUTLIVE: Duration = secs(30 + 30 + 240);
+
+/// Dialogs that do not outlive a run by much.
+pub(crate) fn dialogs() -> Dialog {
+    let settings = Settings {
+        match_mode: MatchMode::CookieThenTags,
+        lifetime: secs(30),
+        noack_timeout: secs(20),
+        end_timeout: secs(240),
+        ..Settings::default()
+    };
+    Dialog::new(settings, b"simulated")
+}
 
 /// The Request-URI's wish: a word, and its arguments.
 struct Wish {
@@ -32,7 +49,7 @@ impl Wish {
 }
 
 impl Routing for Policy {
-    type Modules = (Ledger,);
+    type Modules = (Ledger, Dialog);
 
     async fn request(&self, mut request: Request<'_, Self>) -> Result<Answer, Reply> {
         if let Some(within) = request.loose_route()? {
@@ -46,6 +63,10 @@ impl Routing for Policy {
         let targets = wish.targets();
         if wish.word != "plain" {
             request.record_route();
+            if request.method() == MethodKind::Invite {
+                // One that cannot be tracked goes its way all the same.
+                let _ = request.dialog().manage();
+            }
         }
         match (wish.word.as_str(), targets.as_slice()) {
             ("plain", [target, ..]) => Ok(request.relay_to(target).into()),

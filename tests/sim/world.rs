@@ -13,6 +13,7 @@ use crate::judge::{Fault, Judge};
 use crate::mail::Mail;
 use crate::network::Network;
 use crate::node::{self, Node};
+use crate::policy::DIALOGS_OUTLIVE;
 use crate::trace::{Fate, Trace};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -341,7 +342,7 @@ impl World {
             Knowledge::Absent => self.judge.state_expires(),
             Knowledge::Blind | Knowledge::OnPath => self.last_arrival + UNANSWERED,
         };
-        let bound = expires + self.frozen + TICK;
+        let bound = expires + DIALOGS_OUTLIVE + self.frozen + TICK;
         let fault = |what: String| Fault { call_id: String::new(), what };
         if self.last_timer > bound {
             let what = format!("state until {:?}, not beyond {bound:?}", self.last_timer);
@@ -350,6 +351,13 @@ impl World {
         let left = total(&self.node.census());
         if !left.is_empty() {
             self.judge.faults.push(fault(format!("left behind: {left:?}")));
+        }
+        let count = |name| self.node.metric(name);
+        let (begun, failed) = (count("dialog_processed"), count("dialog_failed"));
+        let (ended, up) = (count("dialog_ended"), count("dialog_active") + count("dialog_early"));
+        if begun != failed + ended || up > 0 || count("dialog_overdue") > 0 {
+            let what = format!("{begun} dialogs, {failed} failed, {ended} ended, {up} are left");
+            self.judge.faults.push(fault(what));
         }
         self.judge.end();
         for (caller, expected) in &self.expected {

@@ -32,7 +32,19 @@ impl Kamailio {
     /// # Panics
     /// When a script is missing or fails.
     pub fn make_tables(server: &Server) {
-        for script in ["standard", "usrloc", "auth_db"] {
+        Kamailio::run_scripts(server, &["standard", "usrloc", "auth_db"]);
+    }
+
+    /// Makes its tables for calls.
+    ///
+    /// # Panics
+    /// When a script is missing or fails.
+    pub fn make_dialog_tables(server: &Server) {
+        Kamailio::run_scripts(server, &["standard", "dialog"]);
+    }
+
+    fn run_scripts(server: &Server, scripts: &[&str]) {
+        for script in scripts {
             let script = Path::new(SCRIPTS).join(format!("{script}-create.sql"));
             let text = std::fs::read_to_string(&script)
                 .unwrap_or_else(|error| panic!("{}: {error}", script.display()));
@@ -47,7 +59,6 @@ impl Kamailio {
     /// When it is not installed or does not start.
     #[must_use]
     pub fn start(server: &Server) -> Kamailio {
-        let folder = Folder::new("kamailio");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()));
         let url = server.url();
         let modules = ["tm", "sl", "rr", "pv", "usrloc", "registrar", "auth", "auth_db"];
@@ -71,7 +82,40 @@ impl Kamailio {
              t_relay(); }}\n"
         );
         let text = text.replace("is_method(\"REGISTER\")", "method==\"REGISTER\"");
-        let file = folder.write("kamailio.cfg", &text);
+        Kamailio::run(address, &text)
+    }
+
+    /// Starts one that tracks every call, writes it at once (`db_mode` 1), and relays it to this
+    /// port.
+    ///
+    /// # Panics
+    /// When it is not installed or does not start.
+    #[must_use]
+    pub fn tracking(server: &Server, callee: u16) -> Kamailio {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()));
+        let modules = ["db_postgres", "tm", "sl", "rr", "pv", "maxfwd", "dialog"];
+        let modules = modules.iter().map(|name| format!("loadmodule \"{name}.so\"\n"));
+        let text = format!(
+            "#!KAMAILIO\nlog_stderror=yes\ndebug=1\nchildren=2\nauto_aliases=no\n\
+             listen=udp:{address}\ndisable_tcp=yes\n{modules}\
+             modparam(\"rr\", \"append_fromtag\", 1)\n\
+             modparam(\"dialog\", \"db_mode\", 1)\n\
+             modparam(\"dialog\", \"db_url\", \"{url}\")\n\
+             request_route {{\n\
+             mf_process_maxfwd_header(\"10\");\n\
+             if (loose_route()) {{ t_relay(); exit; }}\n\
+             if (method==\"INVITE\") {{\n\
+             record_route(); dlg_manage(); $dlg_var(account) = \"gold\"; }}\n\
+             $du = \"sip:127.0.0.1:{callee}\"; t_relay(); }}\n",
+            modules = modules.collect::<String>(),
+            url = server.url()
+        );
+        Kamailio::run(address, &text)
+    }
+
+    fn run(address: SocketAddr, text: &str) -> Kamailio {
+        let folder = Folder::new("kamailio");
+        let file = folder.write("kamailio.cfg", text);
         let path = |name: &str| -> PathBuf { folder.path().join(name) };
         let mut command = Command::new("kamailio");
         // Kamailio keeps dates in the time of its machine's clock.

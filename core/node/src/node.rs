@@ -461,7 +461,8 @@ mod tests {
                 | Input::Closed(_)
                 | Input::Resolved(_, _)
                 | Input::Waited(_)
-                | Input::Broken { .. } => {}
+                | Input::Broken { .. }
+                | Input::Stop => {}
                 Input::Drain => self.draining += 1,
             }
         }

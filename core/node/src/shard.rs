@@ -546,6 +546,9 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
                     self.tell_others();
                 }
                 Command::Stop => {
+                    self.shard.engine.handle(now, Input::Stop, &mut self.out);
+                    self.send(now);
+                    self.tell_others();
                     drop(self.shard.answers.send(Answer::Ended(self.summary())));
                     return Fate::Over;
                 }

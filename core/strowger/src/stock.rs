@@ -7,6 +7,7 @@
 
 use crate::nat::is_behind_nat;
 use strowger_modules::auth::{Auth, Authenticating};
+use strowger_modules::dialog::{CALLER_PROFILE, Dialog, DialogRequest};
 use strowger_modules::dispatcher::{Algorithm, Dispatcher, DispatcherRequest};
 use strowger_modules::location::Location;
 use strowger_modules::nathelper::{AliasWhen, Nat, NatRequest, NatTests};
@@ -34,6 +35,8 @@ pub struct Stock {
     trunk_algorithm: Algorithm,
     path: bool,
     rules: bool,
+    dialog: bool,
+    caller_limit: Option<u32>,
 }
 
 impl Stock {
@@ -54,6 +57,9 @@ impl Stock {
     ///   what comes back by it goes to where the registration came from.
     /// - `rules` (default false): who may call whom, and register what, stands in the default allow
     ///   and deny files of `[permissions]`; others get 403.
+    /// - `dialog` (default false): track calls, as `[dialog]` says.
+    /// - `caller_limit`: how many calls one caller, by the URI in From, may have at a time; one
+    ///   more gets 486. Tracks calls.
     pub fn from_config(section: &mut Section<'_>) -> Stock {
         let number = section.integer("trunk_algorithm", 8, 0..=64);
         let known = u8::try_from(number).ok().and_then(Algorithm::from_number);
@@ -62,6 +68,7 @@ impl Stock {
         }
         let mut group = |key| section.integer_if_set(key, 0..=u64::from(u32::MAX));
         let (trusted, trunks) = (group("trusted_group"), group("trunk_set"));
+        let limit = section.integer_if_set("caller_limit", 1..=1_000_000);
         Stock {
             next_hop: section.parsed("next_hop", next_hop),
             registrar: section.boolean("registrar", false),
@@ -72,6 +79,8 @@ impl Stock {
             trunk_algorithm: known.unwrap_or(Algorithm::Serial),
             path: section.boolean("path", false),
             rules: section.boolean("rules", false),
+            dialog: section.boolean("dialog", false),
+            caller_limit: limit.and_then(|limit| u32::try_from(limit).ok()),
         }
     }
 }
@@ -87,7 +96,7 @@ pub fn next_hop(text: &str) -> Result<String, String> {
 }
 
 impl Routing for Stock {
-    type Modules = (Pike, Permissions, Auth, Location, Registrar, Dispatcher);
+    type Modules = (Pike, Permissions, Auth, Location, Registrar, Dispatcher, Dialog);
 
     async fn request(&self, mut request: Request<'_, Self>) -> Result<Answer, Reply> {
         let follows_a_route = match request.loose_route()? {
@@ -115,6 +124,7 @@ impl Routing for Stock {
         if forms_dialog(request.method()) {
             request.record_route();
         }
+        self.track(&mut request).await?;
         if for_this_node {
             return self.for_this_node(request).await;
         }
@@ -201,6 +211,22 @@ impl Stock {
         Ok(())
     }
 
+    /// Tracks the call that an INVITE begins, and counts it for its caller.
+    async fn track(&self, request: &mut Request<'_, Stock>) -> Result<(), Reply> {
+        let tracks = self.dialog || self.caller_limit.is_some();
+        if !tracks || request.method() != MethodKind::Invite || request.is_within_dialog() {
+            return Ok(());
+        }
+        match self.caller_limit {
+            Some(limit) => {
+                let caller = caller(request).ok_or_else(Reply::bad_request)?;
+                let reserved = request.dialog().reserve(CALLER_PROFILE, &caller, limit).await;
+                reserved.or(Reply::busy_here())
+            }
+            None => Ok(request.dialog().manage()?),
+        }
+    }
+
     fn is_trusted(&self, request: &Request<'_, Stock>) -> bool {
         let Some(group) = self.trusted_group else { return false };
         request.permissions().allow_source_address(group).is_some()
@@ -253,6 +279,13 @@ async fn call_user(request: &mut Request<'_, Stock>) -> Result<Answer, Reply> {
         }
     }
     Err(Reply::temporarily_unavailable())
+}
+
+/// Who calls, by the URI in From: `user@host`.
+fn caller(request: &Request<'_, Stock>) -> Option<String> {
+    let from = request.message().from().and_then(|from| from.uri()).ok()?;
+    let user = String::from_utf8_lossy(from.user.unwrap_or(&[]));
+    Some(format!("{user}@{}", from.host).to_ascii_lowercase())
 }
 
 /// Whether requests of this method create dialogs, so that this node wants to stay in their path.

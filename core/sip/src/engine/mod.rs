@@ -90,6 +90,8 @@ pub enum Input<'a, P, W> {
     Waited(Duration),
     /// Refuse new calls from here on; what runs may finish.
     Drain,
+    /// The shard ends after this call.
+    Stop,
 }
 
 /// Settings of the engine, checked by whoever made them.
@@ -251,6 +253,7 @@ impl<R: Routing> Engine<R> {
             }
             Input::Closed(connection) => state.modules.closed(&mut state.core, connection),
             Input::Drain => state.core.draining = true,
+            Input::Stop => state.modules.stop(&mut state.core),
         });
     }
 

@@ -152,6 +152,8 @@ impl<M: Module, N, H: Module, T: Has<M, N>> Has<M, Succ<N>> for Cons<H, T> {
 pub trait Hooks<S: Types, N>: Types {
     /// [`Module::start`] of each.
     fn start(&mut self, core: &mut Core<S>);
+    /// [`Module::stop`] of each.
+    fn stop(&mut self, core: &mut Core<S>);
     /// [`Module::request`] of each until one decides.
     fn request(&mut self, core: &mut Core<S>, request: &Arrived<'_>) -> Verdict;
     /// [`Module::forward`] of each.
@@ -184,6 +186,7 @@ pub trait Hooks<S: Types, N>: Types {
 
 impl<S: Types, N> Hooks<S, N> for Nil {
     fn start(&mut self, _: &mut Core<S>) {}
+    fn stop(&mut self, _: &mut Core<S>) {}
     fn request(&mut self, _: &mut Core<S>, _: &Arrived<'_>) -> Verdict {
         Verdict::Continue
     }
@@ -224,6 +227,10 @@ where
     fn start(&mut self, core: &mut Core<S>) {
         self.head.start(&mut HostAt::<S, H, N>::new(core));
         self.tail.start(core);
+    }
+    fn stop(&mut self, core: &mut Core<S>) {
+        self.head.stop(&mut HostAt::<S, H, N>::new(core));
+        self.tail.stop(core);
     }
     fn request(&mut self, core: &mut Core<S>, request: &Arrived<'_>) -> Verdict {
         match self.head.request(&mut HostAt::<S, H, N>::new(core), request) {

@@ -50,6 +50,11 @@ pub trait Module: Sized + 'static {
         let _ = host;
     }
 
+    /// The shard ends after this call; what is to be stored is stored here.
+    fn stop(&mut self, host: &mut impl Host<Self>) {
+        let _ = host;
+    }
+
     /// A new request, admitted (RFC 3261 §16.3) and not yet routed. Retransmissions do not come
     /// here.
     fn request(&mut self, host: &mut impl Host<Self>, request: &Arrived<'_>) -> Verdict {

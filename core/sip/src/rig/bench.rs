@@ -172,10 +172,10 @@ impl<R: Routing> Bench<R> {
         self.engine.metrics()
     }
 
-    /// One counter by its name; `None` when there is none of this name.
+    /// One counter by its name, the modules' too; `None` when there is none of this name.
     pub fn metric(&self, name: &str) -> Option<u64> {
         let mut found = None;
-        self.metrics().each(|each, value| {
+        self.engine.each_metric(&mut |each, value| {
             if each == name {
                 found = Some(value);
             }

@@ -7,6 +7,7 @@
 use crate::engine::{ActionsOf, Census, Engine, Input, Settings, Setup};
 use crate::limits::Limits;
 use crate::message::{Head, HeaderName};
+use crate::module::{Command, Fault};
 use crate::routing::Routing;
 use crate::shard::{ShardId, ShardMap};
 use crate::time::{Duration, Instant};
@@ -28,6 +29,8 @@ struct Parties {
     number: u32,
     request: Vec<u8>,
     response: Vec<u8>,
+    /// The route set that the caller has learnt from the 200.
+    route: Vec<u8>,
     head: Head,
 }
 
@@ -72,6 +75,20 @@ impl<R: Routing> Load<R> {
     /// # Panics
     /// When the engine does not do what the call's course says.
     pub fn call(&mut self) {
+        self.establish();
+        let mut parties = std::mem::take(&mut self.parties);
+        parties.within("BYE", 2);
+        self.take(CALLER, &parties.request, 1);
+        parties.answer(&self.last, "200 OK");
+        self.take(CALLEE, &parties.response, 1);
+        self.parties = parties;
+    }
+
+    /// The same without BYE and 200: a call that goes on.
+    ///
+    /// # Panics
+    /// When the engine does not do what the call's course says.
+    pub fn establish(&mut self) {
         let mut parties = std::mem::take(&mut self.parties);
         parties.number += 1;
         parties.invite();
@@ -80,12 +97,9 @@ impl<R: Routing> Load<R> {
         self.take(CALLEE, &parties.response, 1);
         parties.answer_again("200 OK");
         self.take(CALLEE, &parties.response, 1);
+        parties.learn(&self.last);
         parties.within("ACK", 1);
         self.take(CALLER, &parties.request, 1);
-        parties.within("BYE", 2);
-        self.take(CALLER, &parties.request, 1);
-        parties.answer(&self.last, "200 OK");
-        self.take(CALLEE, &parties.response, 1);
         self.parties = parties;
     }
 
@@ -113,6 +127,22 @@ impl<R: Routing> Load<R> {
         self.now = end;
     }
 
+    /// A command of the control plane.
+    pub fn command(&mut self, command: &Command) -> Option<Result<String, Fault>> {
+        self.engine.command(self.now, command, &mut self.out)
+    }
+
+    /// One counter by its name; `None` when there is none of this name.
+    pub fn metric(&self, name: &str) -> Option<u64> {
+        let mut found = None;
+        self.engine.each_metric(&mut |each, value| {
+            if each == name {
+                found = Some(value);
+            }
+        });
+        found
+    }
+
     /// What is alive.
     pub fn census(&self) -> Census {
         self.engine.census()
@@ -138,6 +168,14 @@ impl Parties {
         );
     }
 
+    /// The route set is what stands in Record-Route (RFC 3261 §12.1.2).
+    fn learn(&mut self, response: &[u8]) {
+        self.route.clear();
+        self.head.parse(response, &Limits::DATAGRAM).expect("a response");
+        let routes = self.head.message(response).header(HeaderName::RecordRoute);
+        self.route.extend_from_slice(routes.map_or(&[], |field| field.value));
+    }
+
     fn within(&mut self, method: &str, cseq: u32) {
         let number = self.number;
         self.request.clear();
@@ -146,7 +184,12 @@ impl Parties {
             "{method} sip:bob@192.0.2.20 SIP/2.0\r\n\
              Via: SIP/2.0/UDP 192.0.2.10;rport;branch=z9hG4bK{method}{number}\r\n\
              Max-Forwards: 70\r\n\
-             Route: <sip:192.0.2.1;lr;ftag=a{number}>\r\n\
+             Route: "
+        );
+        self.request.extend_from_slice(&self.route);
+        let _ = write!(
+            self.request,
+            "\r\n\
              From: \"Alice\" <sip:alice@example.com>;tag=a{number}\r\n\
              To: <sip:bob@example.com>;tag=b{number}\r\n\
              Call-ID: {number}@192.0.2.10\r\n\

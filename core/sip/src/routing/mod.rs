@@ -19,9 +19,9 @@ pub use checks::{ChargingVector, DateCheck};
 pub use local::{Completion, LocalRequest};
 pub use policy::{Branch, Policy, Response};
 pub use relay::{Destination, Relay, Relaying};
-pub use request::{Pause, Request, Within};
+pub use request::{Pause, Request, RequestIds, Within};
 
-use crate::module::Modules;
+use crate::module::{Event, Modules};
 use std::future::Future;
 
 /// A routing: the proxy's policy. One instance a shard, shared by all requests of that shard.
@@ -62,6 +62,9 @@ pub trait Routing: Sized + 'static {
     /// The modules it works with, a tuple of types: `()`, `(Registrar, Dialog)` ...
     type Modules: Modules;
 
+    /// Whether it wants to hear its modules' events; see [`Routing::event`].
+    const LISTENS: bool = false;
+
     /// Decides what happens to a request. `Err` is a reply too, so that `?` ends a routing early.
     ///
     /// Called once for each request that is not a retransmission, with its transaction created (and
@@ -80,6 +83,12 @@ pub trait Routing: Sized + 'static {
     /// reply route).
     fn response(&self, response: &mut Response<'_>) {
         let _ = response;
+    }
+
+    /// A module tells something: a call has started or ended, a contact has gone (an event route).
+    /// Only called for a routing that listens.
+    fn event(&self, event: &Event) {
+        let _ = event;
     }
 }
 

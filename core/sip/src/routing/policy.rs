@@ -9,7 +9,9 @@ use super::{ListOf, Reply, Request, Routing};
 use crate::engine::slots::ContextId;
 use crate::engine::{CallChange, CallOrder};
 use crate::message::{EditError, Edits, Message, StatusCode, Uri};
-use crate::module::{Arrived, Command, Departing, Fault, Has, Heard, Host, Module, Outgoing};
+use crate::module::{
+    Arrived, Command, Departing, Event, Fault, Has, Heard, Host, Module, Outgoing,
+};
 use crate::shard::ShardId;
 use crate::transport::{Flow, Listeners};
 use std::cell::Cell;
@@ -30,6 +32,7 @@ impl<R: Routing> Policy<R> {
 
 impl<R: Routing> Module for Policy<R> {
     const NAME: &'static str = "routing";
+    const LISTENS: bool = R::LISTENS;
     type Attached = ();
     type Peer = CallOrder;
     type Timer = ();
@@ -88,6 +91,10 @@ impl<R: Routing> Module for Policy<R> {
             host.order(order);
             "{}".to_owned()
         }))
+    }
+
+    fn event(&mut self, _: &mut impl Host<Self>, event: &Event) {
+        self.routing.event(event);
     }
 
     fn answered(&mut self, host: &mut impl Host<Self>, context: ContextId, heard: Heard<'_>) {

@@ -1,0 +1,8 @@
+//! Tests of the dialog module as callers, callees, routings and operators see it.
+
+mod bridges;
+mod calls;
+mod ends;
+mod limits;
+mod rig;
+mod storage;
