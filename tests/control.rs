@@ -105,6 +105,17 @@ fn acceptance_25_24_json_rpc_answers_and_refuses() {
     assert!(body.contains("\"core:rcv_requests_invite = 0\""), "{body}");
     assert!(!body.contains("tmx:"), "{body}");
 
+    let call = r#"{"jsonrpc":"2.0","method":"stats.get_statistics","params":["dialog:"],"id":1}"#;
+    let (_, body) = rpc(control, call);
+    for name in ["active", "early", "expired", "failed", "processed"] {
+        assert!(body.contains(&format!("\"dialog:{name}_dialogs = 0\"")), "{body}");
+    }
+    assert_eq!(body.matches("dialog:").count(), 5, "{body}");
+    // An unknown dialog: the fault's number is the code and the HTTP status.
+    let call = r#"{"jsonrpc":"2.0","method":"dlg.end_dlg","params":["1","1"],"id":1}"#;
+    let (status, body) = rpc(control, call);
+    assert!(status == 404 && body.contains("\"code\":404"), "{status} {body}");
+
     let (status, body) = rpc(control, r#"{"jsonrpc":"2.0","method":"no.such","id":"x"}"#);
     assert_eq!(status, 404);
     assert!(body.contains("-32601") && body.contains("\"id\":\"x\""), "{body}");
