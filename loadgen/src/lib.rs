@@ -1,1 +1,3 @@
-//! To be filled.
+//! x
+mod desk;
+mod scenario;
