@@ -23,6 +23,7 @@ use call::{Call, CallKey, Calls, Role};
 use outbox::{Door, Outbox};
 use std::cell::Cell;
 use std::net::SocketAddr;
+pub(crate) use steps::describe;
 use strowger_sip::entropy::Entropy;
 use strowger_sip::message::Head;
 use strowger_sip::time::{Duration, Instant};

@@ -68,6 +68,20 @@ impl Outbox {
         self.list.iter().map(move |sent| (sent, bytes(sent)))
     }
 
+    /// The messages of each place, in their order. Those of one place come to lie together: one
+    /// system call takes them all.
+    pub(crate) fn by_place(
+        &mut self,
+    ) -> impl Iterator<Item = (u16, impl Iterator<Item = (&Outgoing, &[u8])>)> {
+        self.list.sort_by_key(|sent| sent.door.place);
+        let (arena, list) = (&self.arena, &self.list);
+        list.chunk_by(|one, other| one.door.place == other.door.place).map(move |chunk| {
+            let place = chunk.first().map_or(0, |sent| sent.door.place);
+            let bytes = |sent: &Outgoing| arena.get(sent.bytes.clone()).unwrap_or(&[]);
+            (place, chunk.iter().map(move |sent| (sent, bytes(sent))))
+        })
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

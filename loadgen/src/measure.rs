@@ -1,0 +1,273 @@
+//! Sums up what workers report, second by second.
+//!
+//! For: `run.rs`.
+//! Not here: judging the sum (`report/verdict.rs`).
+//! Invariants: a second's row is closed once, when every worker has reported it; the totals are
+//! those of the workers' last words.
+
+use crate::desk::call::Role;
+use crate::desk::tally::{self, Counters, Times};
+use crate::desk::{Parties, describe};
+use crate::net::Traffic;
+use crate::report::{
+    Calls, CauseCount, Generator, MessageCounts, Report, Second, Timing, verdict::Verdict,
+};
+use crate::schedule::Plan;
+use crate::worker::{INTERVAL, Snapshot};
+use std::time::Duration;
+
+/// Longest run that has a row for every second: a day.
+const ROWS_MAX: usize = 86_400;
+
+/// The sum so far.
+pub(crate) struct Measure<'p> {
+    parties: &'p Parties,
+    plan: &'p Plan,
+    latest: Vec<Latest>,
+    /// Of the whole run.
+    timings: Vec<Times>,
+    lateness: Times,
+    /// Of the row that is open.
+    open: Open,
+    before: Totals,
+    pub(crate) report: Report,
+}
+
+/// What a worker said last.
+#[derive(Clone, Default)]
+struct Latest {
+    counters: Counters,
+    traffic: Traffic,
+    cpu: Duration,
+    active: [usize; 2],
+    all_begun: bool,
+    closed: u64,
+    stop_asked: bool,
+}
+
+struct Open {
+    timings: Vec<Times>,
+}
+
+/// What rows are differences of.
+#[derive(Clone, Default)]
+struct Totals {
+    counters: Counters,
+    cpus: Vec<Duration>,
+    drops: u64,
+}
+
+impl<'p> Measure<'p> {
+    pub(crate) fn new(parties: &'p Parties, plan: &'p Plan, workers: usize) -> Measure<'p> {
+        let fresh = || parties.timings.iter().map(|_| tally::no_times()).collect::<Vec<_>>();
+        let named = parties.timings.iter().map(|name| Timing::of(name, &tally::no_times()));
+        let report = Report { timings: named.collect(), ..Report::default() };
+        Measure {
+            parties,
+            plan,
+            latest: vec![Latest::default(); workers],
+            timings: fresh(),
+            lateness: tally::no_times(),
+            open: Open { timings: fresh() },
+            before: Totals { cpus: vec![Duration::ZERO; workers], ..Totals::default() },
+            report,
+        }
+    }
+
+    /// Takes a worker's report. `Some` when that closes a second.
+    pub(crate) fn take(&mut self, snapshot: Snapshot) -> bool {
+        for (sum, times) in self.open.timings.iter_mut().zip(&snapshot.timings) {
+            // Both have the same bounds.
+            let _ = sum.add(times);
+        }
+        let _ = self.lateness.add(&snapshot.lateness);
+        let Some(latest) = self.latest.get_mut(snapshot.worker) else { return false };
+        let closed = if snapshot.closes { snapshot.second + 1 } else { latest.closed };
+        *latest = Latest {
+            counters: snapshot.counters,
+            traffic: snapshot.traffic,
+            cpu: snapshot.cpu,
+            active: snapshot.active,
+            all_begun: snapshot.all_begun,
+            closed,
+            stop_asked: snapshot.stop_asked,
+        };
+        let rows = u64::try_from(self.report.seconds.len()).unwrap_or(u64::MAX);
+        self.latest.iter().all(|latest| latest.closed > rows)
+    }
+
+    /// Closes a row of this length in seconds.
+    pub(crate) fn close_row(&mut self, length: f64, drops: u64, watched: Option<(f64, u64)>) {
+        let now = self.totals(drops);
+        let (counters, earlier) = (&now.counters, &self.before.counters);
+        let main = if self.has_callers() { Role::Caller } else { Role::Callee } as usize;
+        let outcome = |of: fn(&tally::Outcomes) -> u64| {
+            of(&counters.outcomes[main]) - of(&earlier.outcomes[main])
+        };
+        let failed =
+            |counters: &Counters| counters.outcomes.iter().map(|one| one.failed).sum::<u64>();
+        let cpus = now.cpus.iter().zip(&self.before.cpus);
+        let busiest = cpus.map(|(now, then)| now.saturating_sub(*then)).max().unwrap_or_default();
+        let start = self.report.seconds.last().map_or(0.0, |second| second.at);
+        let in_flight: usize = self.latest.iter().filter_map(|l| l.active.get(main)).sum();
+        let row = Second {
+            at: start + length,
+            offered: self.plan.rate_at(Duration::from_secs_f64(start + length / 2.0)),
+            begun: outcome(|one| one.begun),
+            succeeded: outcome(|one| one.succeeded),
+            failed: failed(counters) - failed(earlier),
+            in_flight: u64::try_from(in_flight).unwrap_or(u64::MAX),
+            retransmissions: counters.retransmissions - earlier.retransmissions,
+            unexpected: counters.unexpected - earlier.unexpected,
+            late: counters.late_starts - earlier.late_starts,
+            drops: now.drops - self.before.drops,
+            busiest: busiest.as_secs_f64() / length.max(1e-3),
+            timings: self.open.timings.iter().map(in_short).collect(),
+            watched,
+        };
+        for (sum, times) in self.timings.iter_mut().zip(&mut self.open.timings) {
+            let _ = sum.add(&*times);
+            times.reset();
+        }
+        self.before = now;
+        self.refresh();
+        if self.report.seconds.len() < ROWS_MAX {
+            self.report.seconds.push(row);
+        }
+    }
+
+    fn totals(&self, drops: u64) -> Totals {
+        let mut counters = Counters::default();
+        self.latest.iter().for_each(|latest| counters.add(&latest.counters));
+        let cpus = self.latest.iter().map(|latest| latest.cpu).collect();
+        Totals { counters, cpus, drops: drops.max(self.before.drops) }
+    }
+
+    pub(crate) fn has_callers(&self) -> bool {
+        !self.parties.callers.scenarios.is_empty()
+    }
+
+    /// Whether all callers' calls have begun and ended.
+    pub(crate) fn callers_done(&self) -> bool {
+        self.latest.iter().all(|latest| latest.all_begun && latest.active[0] == 0)
+    }
+
+    /// How many calls callees have taken, and how many of them are under way.
+    pub(crate) fn taken(&self) -> (u64, usize) {
+        let begun = self.latest.iter().map(|l| l.counters.outcomes[Role::Callee as usize].begun);
+        (begun.sum(), self.latest.iter().map(|latest| latest.active[1]).sum())
+    }
+
+    /// Whether a scenario wants the run to stop.
+    pub(crate) fn stop_asked(&self) -> bool {
+        self.latest.iter().any(|latest| latest.stop_asked)
+    }
+
+    /// Brings the report's totals up to date.
+    fn refresh(&mut self) {
+        let counters = &self.before.counters;
+        let report = &mut self.report;
+        report.calls = self_calls(counters, Role::Caller);
+        report.answered = (!self.parties.callees.scenarios.is_empty())
+            .then(|| self_calls(counters, Role::Callee));
+    }
+
+    /// The whole report. `lasted` is how long the run took, and how long calls began.
+    pub(crate) fn finish(mut self, lasted: (f64, f64), late_max: f64) -> Report {
+        self.refresh();
+        let counters = std::mem::take(&mut self.before.counters);
+        let named = self.parties.timings.iter().zip(&self.timings);
+        self.report.timings = named.map(|(name, times)| Timing::of(name, times)).collect();
+        let (in_all, of_calls) = lasted;
+        let report = &mut self.report;
+        (report.seconds_in_all, report.seconds_of_calls) = (in_all, of_calls);
+        report.calls.not_begun = counters.not_begun;
+        report.calls.intended = report.calls.begun + counters.not_begun;
+        for calls in [Some(&mut report.calls), report.answered.as_mut()].into_iter().flatten() {
+            calls.rate = calls.begun as f64 / of_calls.max(1e-3);
+        }
+        report.causes = causes(self.parties, &counters);
+        report.notes.clone_from(&counters.notes);
+        let traffic = self.latest.iter().map(|latest| latest.traffic);
+        let traffic = traffic.reduce(|sum, one| Traffic {
+            sends: sum.sends + one.sends,
+            receives: sum.receives + one.receives,
+            unsent: sum.unsent + one.unsent,
+            broken: sum.broken + one.broken,
+        });
+        report.messages = messages(&counters, traffic.unwrap_or_default());
+        let cpu: Duration = self.latest.iter().map(|latest| latest.cpu).sum();
+        let busiest = self.latest.iter().map(|latest| latest.cpu).max().unwrap_or_default();
+        let calls = report.main_calls().begun.max(1) as f64;
+        report.generator = Generator {
+            cpu_seconds: cpu.as_secs_f64(),
+            cpu_micros_per_call: cpu.as_secs_f64() * 1e6 / calls,
+            busiest: busiest.as_secs_f64() / in_all.max(1e-3),
+            late_starts: counters.late_starts,
+            late_after_ms: self.parties.late_after.as_secs_f64() * 1000.0,
+            lateness: Timing::of("lateness", &self.lateness),
+            kernel_drops: self.before.drops,
+            stolen_seconds: report.generator.stolen_seconds,
+            sends: traffic.unwrap_or_default().sends,
+            receives: traffic.unwrap_or_default().receives,
+        };
+        report.verdict = Verdict::of(report, late_max);
+        self.report
+    }
+}
+
+fn self_calls(counters: &Counters, role: Role) -> Calls {
+    let outcomes = counters.outcomes[role as usize];
+    Calls {
+        intended: outcomes.begun,
+        begun: outcomes.begun,
+        succeeded: outcomes.succeeded,
+        failed: outcomes.failed,
+        not_begun: 0,
+        rate: 0.0,
+    }
+}
+
+fn in_short(times: &Times) -> Option<(f64, f64, f64)> {
+    let timing = Timing::of("", times);
+    (timing.count > 0).then_some((timing.p50, timing.p99, timing.max))
+}
+
+fn causes(parties: &Parties, counters: &Counters) -> Vec<CauseCount> {
+    let mut causes: Vec<CauseCount> = Vec::new();
+    for (cause, count) in &counters.causes {
+        let side = match cause.role {
+            Role::Caller => "caller",
+            Role::Callee => "callee",
+        };
+        causes.push(CauseCount {
+            side: side.to_owned(),
+            what: describe(parties, cause),
+            count: *count,
+        });
+    }
+    causes.sort_by_key(|cause| std::cmp::Reverse(cause.count));
+    causes
+}
+
+fn messages(counters: &Counters, traffic: Traffic) -> MessageCounts {
+    MessageCounts {
+        sent: counters.sent.named().into_iter().collect(),
+        received: counters.received.named().into_iter().collect(),
+        sent_in_all: counters.sent.total(),
+        received_in_all: counters.received.total(),
+        retransmissions: counters.retransmissions,
+        answered_again: counters.answered_again,
+        repeated: counters.repeated,
+        unexpected: counters.unexpected,
+        stray: counters.stray,
+        late: counters.late_messages,
+        malformed: counters.malformed,
+        lost_on_purpose: counters.lost_on_purpose,
+        unsent: traffic.unsent,
+        broken_connections: traffic.broken,
+    }
+}
+
+/// The length of a full row.
+pub(crate) const ROW: f64 = INTERVAL.as_secs() as f64;
