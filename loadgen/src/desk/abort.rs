@@ -47,7 +47,7 @@ impl Desk<'_> {
         }
         if self.out.start() > start {
             self.counters.sent.count_bytes(self.out.since(start));
-            self.out.post(door, remote, start);
+            self.out.post(door, remote, slot, start);
         }
     }
 
@@ -67,7 +67,7 @@ impl Desk<'_> {
         let end = format!("CSeq: {number} ACK\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n");
         out.extend_from_slice(end.as_bytes());
         self.counters.sent.count_bytes(self.out.since(start));
-        self.out.post(door, to, start);
+        self.out.post(door, to, u32::MAX, start);
     }
 }
 

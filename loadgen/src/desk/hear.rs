@@ -185,7 +185,7 @@ impl Desk<'_> {
         if !answer.is_empty() {
             self.counters.answered_again += 1;
             self.counters.sent.count_bytes(answer);
-            self.out.copy(call.door, call.remote, answer);
+            self.out.copy(call.door, call.remote, slot, answer);
         }
     }
 

@@ -20,6 +20,8 @@ pub(crate) struct Door {
 pub(crate) struct Outgoing {
     pub(crate) door: Door,
     pub(crate) to: SocketAddr,
+    /// Tells calls apart, so that the messages of one call keep their order.
+    pub(crate) call: u32,
     bytes: Range<usize>,
 }
 
@@ -41,9 +43,9 @@ impl Outbox {
     }
 
     /// Sends what was written since `start`.
-    pub(crate) fn post(&mut self, door: Door, to: SocketAddr, start: usize) {
+    pub(crate) fn post(&mut self, door: Door, to: SocketAddr, call: u32, start: usize) {
         let bytes = start..self.arena.len();
-        self.list.push(Outgoing { door, to, bytes });
+        self.list.push(Outgoing { door, to, call, bytes });
     }
 
     /// Takes back what was written since `start`.
@@ -52,10 +54,10 @@ impl Outbox {
     }
 
     /// Sends bytes that exist already.
-    pub(crate) fn copy(&mut self, door: Door, to: SocketAddr, bytes: &[u8]) {
+    pub(crate) fn copy(&mut self, door: Door, to: SocketAddr, call: u32, bytes: &[u8]) {
         let start = self.start();
         self.arena.extend_from_slice(bytes);
-        self.post(door, to, start);
+        self.post(door, to, call, start);
     }
 
     /// What was written since `start`.

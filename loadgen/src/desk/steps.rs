@@ -112,7 +112,7 @@ impl Desk<'_> {
             self.out.discard(start);
         } else {
             self.counters.sent.count_bytes(self.out.since(start));
-            self.out.post(door, remote, start);
+            self.out.post(door, remote, slot, start);
         }
         Gone::On
     }
@@ -291,7 +291,7 @@ impl Desk<'_> {
         call.repeat = Repeat { at: (now + interval).min(until), interval, until, capped };
         self.counters.retransmissions += 1;
         self.counters.sent.count_bytes(&call.sent);
-        self.out.copy(call.door, call.remote, &call.sent);
+        self.out.copy(call.door, call.remote, slot, &call.sent);
         true
     }
 

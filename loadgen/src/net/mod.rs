@@ -228,7 +228,8 @@ mod tests {
             // Equal lengths may travel as one, others must not be joined to them.
             let texts: Vec<Vec<u8>> =
                 (0..200u8).map(|n| vec![n; 500 + usize::from(n / 50)]).collect();
-            texts.iter().for_each(|text| out.copy(Door::default(), to, text));
+            let calls = (0..).zip(&texts);
+            calls.for_each(|(call, text)| out.copy(Door::default(), to, call, text));
             let got = exchange((&mut one, &mut other), &mut out, 200);
             let from = one.address(0).expect("bound");
             assert!(got.iter().all(|(_, sender, _)| *sender == from));
@@ -249,14 +250,14 @@ mod tests {
         let mut out = Outbox::default();
         let text = |n: usize| format!("BYE sip:{n} SIP/2.0\r\nContent-Length: 3\r\n\r\nabc");
         for n in 0..100 {
-            out.copy(Door::default(), to, text(n).as_bytes());
+            out.copy(Door::default(), to, 0, text(n).as_bytes());
         }
         let got = exchange((&mut caller, &mut callee), &mut out, 100);
         assert_eq!(got.len(), 100);
         assert!((0..).zip(&got).all(|(n, (_, _, bytes))| *bytes == text(n).into_bytes()));
         let (door, from, _) = got[0];
         assert_ne!(door.link, 0);
-        out.copy(door, from, text(7).as_bytes());
+        out.copy(door, from, 0, text(7).as_bytes());
         let back = exchange((&mut callee, &mut caller), &mut out, 1);
         assert_eq!(back[0].2, text(7).into_bytes());
         assert_eq!((caller.traffic.unsent, callee.traffic.unsent), (0, 0));

@@ -5,7 +5,7 @@
 //! Invariants: messages of one socket leave in their order.
 
 use super::{Traffic, Wanted};
-use crate::desk::outbox::{Door, Outbox};
+use crate::desk::outbox::{Door, Outbox, Outgoing};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{RcvBufForce, SndBufForce, UdpGroSegment};
 use nix::sys::socket::{
@@ -150,11 +150,13 @@ impl Datagrams {
     pub(super) fn send(&mut self, out: &mut Outbox, traffic: &mut Traffic) {
         for (place, mine) in out.by_place() {
             let Some(Some(udp)) = self.sockets.get(usize::from(place)) else { continue };
-            let mut mine = mine.map(|(sent, bytes)| (sent.to, bytes));
             let fd = udp.socket.as_raw_fd();
             if self.offload {
                 send_joined(fd, udp.address.is_ipv4(), mine, traffic);
-            } else if udp.address.is_ipv4() {
+                continue;
+            }
+            let mut mine = mine.map(|(sent, bytes)| (sent.to, bytes));
+            if udp.address.is_ipv4() {
                 send_batches(fd, &mut mine, &mut self.outbox.v4, traffic, |to| match to {
                     SocketAddr::V4(to) => Some(SockaddrIn::from(to)),
                     SocketAddr::V6(_) => None,
@@ -266,21 +268,10 @@ fn send_batches<'a, S: SockaddrLike + Copy + 'a>(
 fn send_joined<'a>(
     fd: RawFd,
     v4: bool,
-    messages: impl Iterator<Item = (SocketAddr, &'a [u8])>,
+    messages: impl Iterator<Item = (&'a Outgoing, &'a [u8])>,
     traffic: &mut Traffic,
 ) {
-    // A batch holds few addresses and lengths. Each message joins the run of its kind; a message to
-    // an address follows the earlier ones to it, unless their lengths differ: SIP minds no order
-    // among messages of different calls, and one call's messages of a batch are kept in order here
-    // because a run is closed when a later message of another length goes to the same address.
-    let mut runs: Vec<Joined<'a>> = Vec::new();
-    for (to, bytes) in messages {
-        let last = runs.iter_mut().rev().find(|run| run.to == to);
-        match last.filter(|run| run.takes(bytes)) {
-            Some(run) => run.slices.push(IoSlice::new(bytes)),
-            None => runs.push(Joined { to, size: bytes.len(), slices: vec![IoSlice::new(bytes)] }),
-        }
-    }
+    let runs = join(messages);
     for run in &runs {
         traffic.sends += 1;
         let size = u16::try_from(run.size).unwrap_or(u16::MAX);
@@ -302,6 +293,35 @@ fn send_joined<'a>(
     }
 }
 
+/// Sorts messages into runs. SIP minds no order among messages of different calls, so that a run
+/// takes messages from anywhere in the batch; one of a call never goes into an earlier run than the
+/// call's message before it.
+fn join<'a>(messages: impl Iterator<Item = (&'a Outgoing, &'a [u8])>) -> Vec<Joined<'a>> {
+    let mut runs: Vec<Joined<'a>> = Vec::new();
+    // The last run of a call, by the low bits of its number: calls that share them only wait for
+    // each other needlessly.
+    let mut earliest = [0usize; CALLS_TOLD_APART];
+    for (sent, bytes) in messages {
+        let mark = &mut earliest[sent.call as usize % CALLS_TOLD_APART];
+        let open = runs.iter().enumerate().skip(*mark);
+        let found = open.rev().find(|(_, run)| run.to == sent.to && run.takes(bytes));
+        let index = found.map_or(runs.len(), |(index, _)| index);
+        match runs.get_mut(index) {
+            Some(run) => run.slices.push(IoSlice::new(bytes)),
+            None => runs.push(Joined {
+                to: sent.to,
+                size: bytes.len(),
+                slices: vec![IoSlice::new(bytes)],
+            }),
+        }
+        *mark = index;
+    }
+    runs
+}
+
+/// Entries of a table that is small enough to be made for every batch.
+const CALLS_TOLD_APART: usize = 256;
+
 struct Joined<'a> {
     to: SocketAddr,
     size: usize,
@@ -314,5 +334,26 @@ impl Joined<'_> {
         bytes.len() == self.size
             && count < SEGMENTS_MAX
             && (count + 1) * self.size <= OFFLOAD_BYTES_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_join_across_calls_and_a_call_keeps_its_order() {
+        let to = SocketAddr::from(([127, 0, 0, 1], 9));
+        let mut out = Outbox::default();
+        // Three calls send 180 and 200; the third one sends them the other way round.
+        for (call, lengths) in [(1, [300, 500]), (2, [300, 500]), (3, [500, 300])] {
+            for (place, length) in (0u8..).zip(lengths) {
+                out.copy(Door::default(), to, call, &vec![call as u8 * 10 + place; length]);
+            }
+        }
+        let runs = join(out.iter());
+        let shape: Vec<Vec<u8>> =
+            runs.iter().map(|run| run.slices.iter().map(|slice| slice[0]).collect()).collect();
+        assert_eq!(shape, [vec![10, 20], vec![11, 21, 30], vec![31]]);
     }
 }
