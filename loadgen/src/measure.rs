@@ -59,16 +59,17 @@ struct Totals {
 
 impl<'p> Measure<'p> {
     pub(crate) fn new(parties: &'p Parties, plan: &'p Plan, workers: usize) -> Measure<'p> {
-        let fresh = || parties.timings.iter().map(|_| tally::no_times()).collect::<Vec<_>>();
+        let whole = parties.timings.iter().map(|_| tally::no_times()).collect();
+        let open = parties.timings.iter().map(|_| tally::no_short_times()).collect();
         let named = parties.timings.iter().map(|name| Timing::of(name, &tally::no_times()));
         let report = Report { timings: named.collect(), ..Report::default() };
         Measure {
             parties,
             plan,
             latest: vec![Latest::default(); workers],
-            timings: fresh(),
+            timings: whole,
             lateness: tally::no_times(),
-            open: Open { timings: fresh() },
+            open: Open { timings: open },
             before: Totals { cpus: vec![Duration::ZERO; workers], ..Totals::default() },
             report,
         }
@@ -76,11 +77,16 @@ impl<'p> Measure<'p> {
 
     /// Takes a worker's report. `Some` when that closes a second.
     pub(crate) fn take(&mut self, snapshot: Snapshot) -> bool {
-        for (sum, times) in self.open.timings.iter_mut().zip(&snapshot.timings) {
+        for (sum, times) in self.open.timings.iter_mut().zip(&snapshot.recent) {
             // Both have the same bounds.
             let _ = sum.add(times);
         }
-        let _ = self.lateness.add(&snapshot.lateness);
+        if let Some(whole) = &snapshot.whole {
+            for (sum, times) in self.timings.iter_mut().zip(&whole.timings) {
+                let _ = sum.add(times);
+            }
+            let _ = self.lateness.add(&whole.lateness);
+        }
         let Some(latest) = self.latest.get_mut(snapshot.worker) else { return false };
         let closed = if snapshot.closes { snapshot.second + 1 } else { latest.closed };
         *latest = Latest {
@@ -125,10 +131,7 @@ impl<'p> Measure<'p> {
             timings: self.open.timings.iter().map(in_short).collect(),
             watched,
         };
-        for (sum, times) in self.timings.iter_mut().zip(&mut self.open.timings) {
-            let _ = sum.add(&*times);
-            times.reset();
-        }
+        self.open.timings.iter_mut().for_each(Times::reset);
         self.before = now;
         self.refresh();
         if self.report.seconds.len() < ROWS_MAX {
@@ -229,8 +232,9 @@ fn self_calls(counters: &Counters, role: Role) -> Calls {
 }
 
 fn in_short(times: &Times) -> Option<(f64, f64, f64)> {
-    let timing = Timing::of("", times);
-    (timing.count > 0).then_some((timing.p50, timing.p99, timing.max))
+    let millis = |micros: u64| micros as f64 / 1000.0;
+    let at = |percentile| millis(times.value_at_percentile(percentile));
+    (!times.is_empty()).then(|| (at(50.0), at(99.0), millis(times.max())))
 }
 
 fn causes(parties: &Parties, counters: &Counters) -> Vec<CauseCount> {

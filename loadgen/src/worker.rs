@@ -80,8 +80,9 @@ pub(crate) struct Snapshot {
     pub(crate) traffic: Traffic,
     pub(crate) cpu: Duration,
     /// Of this interval.
-    pub(crate) timings: Vec<Times>,
-    pub(crate) lateness: Times,
+    pub(crate) recent: Vec<Times>,
+    /// With the last words only.
+    pub(crate) whole: Option<Whole>,
     /// Under way, by role.
     pub(crate) active: [usize; 2],
     /// Whether it has begun all of its calls.
@@ -90,6 +91,12 @@ pub(crate) struct Snapshot {
     pub(crate) stop_asked: bool,
     /// Whether the interval is over.
     pub(crate) closes: bool,
+}
+
+/// The times of a worker's whole run.
+pub(crate) struct Whole {
+    pub(crate) timings: Vec<Times>,
+    pub(crate) lateness: Times,
 }
 
 struct Worker<'p> {
@@ -101,7 +108,8 @@ struct Worker<'p> {
     number: usize,
     told: Sender<Word>,
     second: u64,
-    idle_told: bool,
+    /// What was told last: callers are done, and callees too.
+    idle_told: (bool, bool),
     head: Head,
 }
 
@@ -152,7 +160,7 @@ pub(crate) fn work(
         number,
         told,
         second: 0,
-        idle_told: false,
+        idle_told: (false, false),
         head: Head::default(),
     }
     .run();
@@ -186,7 +194,7 @@ impl Worker<'_> {
             if self.flags.stop.load(Ordering::Relaxed) {
                 self.desk.give_up(now);
                 self.net.flush(&mut self.desk.out);
-                return self.tell(false);
+                return self.tell(false, true);
             }
             self.hear(now);
             let now = self.now();
@@ -237,31 +245,33 @@ impl Worker<'_> {
     /// Reports once a second, and at once when there is nothing left to do.
     fn tell_in_time(&mut self, now: Instant) {
         while now >= self.next_telling() {
-            self.tell(true);
+            self.tell(true, false);
             self.second += 1;
         }
-        let idle = self.turns.next().is_none() && self.desk.active(Role::Caller) == 0;
+        let begun = self.turns.next().is_none() && self.desk.active(Role::Caller) == 0;
+        let idle = (begun, begun && self.desk.active(Role::Callee) == 0);
         if idle != self.idle_told {
             self.idle_told = idle;
-            if idle {
-                self.tell(false);
-            }
+            self.tell(false, false);
         }
     }
 
-    fn tell(&mut self, closes: bool) {
-        let mut lateness = tally::no_times();
-        std::mem::swap(&mut lateness, &mut self.desk.lateness);
-        let fresh = self.desk.timings.iter().map(|_| tally::no_times()).collect();
-        let timings = std::mem::replace(&mut self.desk.timings, fresh);
+    fn tell(&mut self, closes: bool, last: bool) {
+        let fresh = self.desk.recent.iter().map(|_| tally::no_short_times()).collect();
+        let recent = std::mem::replace(&mut self.desk.recent, fresh);
+        // The whole run's times are told once, at its end.
+        let whole = last.then(|| Whole {
+            timings: std::mem::take(&mut self.desk.timings),
+            lateness: std::mem::replace(&mut self.desk.lateness, tally::no_times()),
+        });
         let snapshot = Snapshot {
             worker: self.number,
             second: self.second,
             counters: self.desk.counters.clone(),
             traffic: self.net.traffic,
             cpu: cpu_time(),
-            timings,
-            lateness,
+            recent,
+            whole,
             active: [self.desk.active(Role::Caller), self.desk.active(Role::Callee)],
             all_begun: self.turns.next().is_none(),
             stop_asked: self.desk.stop_asked,

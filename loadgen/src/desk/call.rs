@@ -112,7 +112,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    fn unused() -> Call {
+    pub(super) fn unused() -> Call {
         Call {
             generation: 0,
             live: false,

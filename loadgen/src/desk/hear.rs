@@ -14,7 +14,7 @@ use super::tally::What;
 use crate::scenario::{Does, Receive, Scenario, Wants};
 use std::net::SocketAddr;
 use strowger_sip::limits::Limits;
-use strowger_sip::message::{Contacts, Head, Message, MethodKind, StartLine};
+use strowger_sip::message::{Contacts, Head, HeaderName, Message, MethodKind, StartLine};
 use strowger_sip::time::Instant;
 
 /// What a message is, in short.
@@ -26,6 +26,8 @@ struct Gist {
     method: MethodKind,
     /// Tells it from other messages of its call.
     key: u32,
+    /// The number of its CSeq.
+    number: u32,
 }
 
 impl Gist {
@@ -35,9 +37,10 @@ impl Gist {
             StartLine::Request { method, .. } => (0, method.kind()),
             StartLine::Response { status, .. } => (status.code(), cseq.method.kind()),
         };
-        let number = cseq.number.wrapping_add(1) & 0x1_ffff;
-        let key = u32::from(status) << 22 | (method as u32) << 17 | number;
-        Some(Gist { status, method, key })
+        let number = cseq.number;
+        let low = number.wrapping_add(1) & 0x1_ffff;
+        let key = u32::from(status) << 22 | (method as u32) << 17 | low;
+        Some(Gist { status, method, key, number })
     }
 
     fn is_request(self) -> bool {
@@ -262,9 +265,7 @@ fn learn(
         call.last.extend_from_slice(message.bytes());
     }
     if gist.is_request() {
-        if let Ok(cseq) = message.cseq() {
-            call.cseq = cseq.number;
-        }
+        call.cseq = gist.number;
     } else if gist.method == MethodKind::Invite {
         call.inviting = match (gist.status, call.inviting) {
             (_, Invite::None | Invite::Answered) => call.inviting,
@@ -274,8 +275,8 @@ fn learn(
         };
     }
     if scenario.keeps_tag {
-        let tag = if gist.is_request() { message.from_tag() } else { message.to_tag() };
-        if let Some(tag) = tag {
+        let name = if gist.is_request() { HeaderName::From } else { HeaderName::To };
+        if let Some(tag) = message.header(name).and_then(|field| tag(field.value)) {
             call.peer_tag.clear();
             call.peer_tag.extend_from_slice(tag);
         }
@@ -291,6 +292,16 @@ fn learn(
     }
 }
 
+/// The tag of a From or To: it stands behind the bracket, if there is one.
+fn tag(value: &[u8]) -> Option<&[u8]> {
+    let behind = value.iter().rposition(|byte| *byte == b'>').map_or(0, |at| at + 1);
+    let parameters = value.get(behind..)?.split(|byte| *byte == b';');
+    parameters.map(<[u8]>::trim_ascii).find_map(|parameter| {
+        let (name, tag) = parameter.split_at_checked(4)?;
+        name.eq_ignore_ascii_case(b"tag=").then_some(tag)
+    })
+}
+
 /// The route set and the remote target (§12.1): for a caller the Record-Routes from the last one.
 fn keep_routes(call: &mut Call, message: Message<'_>, is_request: bool) {
     call.routes.clear();
@@ -301,7 +312,7 @@ fn keep_routes(call: &mut Call, message: Message<'_>, is_request: bool) {
         }
         call.routes.extend_from_slice(route);
     };
-    let routes = || message.values(strowger_sip::message::HeaderName::RecordRoute);
+    let routes = || message.values(HeaderName::RecordRoute);
     if is_request {
         routes().for_each(|route| add(route.bytes));
     } else {
@@ -314,5 +325,24 @@ fn keep_routes(call: &mut Call, message: Message<'_>, is_request: bool) {
         && let Some(Ok(contact)) = list.next()
     {
         call.next_url.extend_from_slice(contact.uri);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_found_behind_the_bracket_only() {
+        let expected: [(&str, Option<&str>); 5] = [
+            ("<sip:a@b;tag=x>;other=1;tag=y", Some("y")),
+            ("sip:a@b ; TAG=z;q", Some("z")),
+            ("\"a;tag=b\" <sip:a@b>", None),
+            ("<sip:a@b>;tags=y", None),
+            ("", None),
+        ];
+        for (value, wanted) in expected {
+            assert_eq!(tag(value.as_bytes()), wanted.map(str::as_bytes), "{value}");
+        }
     }
 }

@@ -18,7 +18,7 @@ pub(crate) mod tally;
 mod tests;
 
 use crate::scenario::inject::Fields;
-use crate::scenario::{Scenario, Value};
+use crate::scenario::{Does, Scenario, Step, Template, Value};
 use call::{Call, CallKey, Calls, Role};
 use outbox::{Door, Outbox};
 use std::cell::Cell;
@@ -147,10 +147,13 @@ pub(crate) struct Desk<'p> {
     wheel: Wheel<Alarm>,
     pub(crate) out: Outbox,
     pub(crate) counters: Counters,
-    /// The times of the present interval.
+    /// The times of the present interval, and those of the whole run.
+    pub(crate) recent: Vec<Times>,
     pub(crate) timings: Vec<Times>,
     /// How late calls began and pauses ended.
     pub(crate) lateness: Times,
+    /// Templates with what never changes written already: by place, scenario and step.
+    baked: Vec<Vec<Vec<Template>>>,
     pickers: [Picker; 2],
     entropy: Entropy,
     /// Indices of stored messages that are looked back at.
@@ -159,6 +162,27 @@ pub(crate) struct Desk<'p> {
     scratch: Vec<u8>,
     /// A scenario wants the run to stop.
     pub(crate) stop_asked: bool,
+}
+
+/// More places than this write their messages from scratch, lest the templates fill the memory.
+const BAKED_PLACES_MAX: usize = 256;
+
+/// The templates of a place: those of its role's scenarios, an empty one for other steps.
+fn bake(parties: &Parties, place: &Place, run: &Run) -> Vec<Vec<Template>> {
+    let (call, now) = (Call::unused(), Instant::START);
+    let template = |scenario: &Scenario, step: &Step| match &step.does {
+        Does::Send(send) => {
+            let (last, first) = (None, None);
+            let call = &call;
+            let site = render::Site { parties, scenario, call, place, run, now, last, first };
+            render::bake(site, &send.template)
+        }
+        Does::Receive(_) | Does::Pause(_) | Does::Linger(_) | Does::Act(_) => Template::default(),
+    };
+    let scenarios = parties.of(place.role).scenarios.iter();
+    let steps =
+        |scenario: &Scenario| scenario.steps.iter().map(|s| template(scenario, s)).collect();
+    scenarios.map(steps).collect()
 }
 
 impl<'p> Desk<'p> {
@@ -171,7 +195,11 @@ impl<'p> Desk<'p> {
         let callers = places.iter().zip(0..).filter(|(place, _)| place.role == Role::Caller);
         let callers_places = callers.map(|(_, index)| index).collect();
         let picker = |party: &Party| Picker::new(&party.weights);
+        let few = places.len() <= BAKED_PLACES_MAX;
+        let baking = places.iter().filter(|_| few);
+        let baked = baking.map(|place| bake(parties, place, &run)).collect();
         Desk {
+            baked,
             parties,
             callers_places,
             places,
@@ -181,6 +209,7 @@ impl<'p> Desk<'p> {
             wheel: Wheel::default(),
             out: Outbox::default(),
             counters: Counters::default(),
+            recent: parties.timings.iter().map(|_| tally::no_short_times()).collect(),
             timings: parties.timings.iter().map(|_| tally::no_times()).collect(),
             lateness: tally::no_times(),
             pickers: [picker(&parties.callers), picker(&parties.callees)],

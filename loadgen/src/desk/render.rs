@@ -9,6 +9,7 @@ use super::call::Call;
 use super::digest::{self, Asked};
 use super::{Parties, Place, Run};
 use crate::scenario::inject::Field;
+use crate::scenario::template;
 use crate::scenario::{
     Credentials, Keyword, LastPart, Part, Scenario, Template, Value, VariableId,
 };
@@ -68,6 +69,65 @@ pub(super) fn text(
 ) -> Result<(), NotWritten> {
     let start = out.len();
     Writing { site, start, length_at: None, depth: 0 }.parts(&template.head, out)
+}
+
+/// The template with everything written that never changes at a place.
+pub(super) fn bake(site: Site<'_>, template: &Template) -> Template {
+    let mut baked = Template::default();
+    for (parts, written) in [(&template.head, &mut baked.head), (&template.body, &mut baked.body)] {
+        for part in parts {
+            match part {
+                Part::Text(text) => template::push(written, text),
+                Part::Key(key) if is_constant(key) => {
+                    let mut out = Vec::new();
+                    let mut writing = Writing { site, start: 0, length_at: None, depth: 0 };
+                    match writing.key(key, &mut out) {
+                        Ok(Written::Yes) => template::push(written, &out),
+                        Ok(Written::No) | Err(NotWritten) => written.push(part.clone()),
+                    }
+                }
+                Part::Key(_) => written.push(part.clone()),
+            }
+        }
+    }
+    bake_length(&mut baked);
+    baked
+}
+
+/// A body without keywords has a length that is known.
+fn bake_length(template: &mut Template) {
+    let lengths = template.body.iter().map(|part| match part {
+        Part::Text(text) => Some(text.len()),
+        Part::Key(_) => None,
+    });
+    let Some(length) = lengths.sum::<Option<usize>>() else { return };
+    let head = std::mem::take(&mut template.head);
+    for part in head {
+        match part {
+            Part::Text(text) => template::push(&mut template.head, &text),
+            Part::Key(Keyword::Length) => {
+                template::push(&mut template.head, length.to_string().as_bytes());
+            }
+            Part::Key(_) => template.head.push(part),
+        }
+    }
+}
+
+fn is_constant(key: &Keyword) -> bool {
+    matches!(
+        key,
+        Keyword::Service
+            | Keyword::RemoteIp
+            | Keyword::RemotePort
+            | Keyword::Transport
+            | Keyword::LocalIp
+            | Keyword::MediaIp
+            | Keyword::LocalIpType
+            | Keyword::LocalPort(_)
+            | Keyword::MediaPort(_)
+            | Keyword::Pid
+            | Keyword::Version
+    )
 }
 
 struct Writing<'a> {
@@ -233,6 +293,12 @@ const MEDIA_PORT: i64 = 6000;
 fn look_back(message: Option<Message<'_>>, part: &LastPart, out: &mut Vec<u8>) -> Written {
     let Some(message) = message else { return Written::No };
     match part {
+        // Most headers stand once: no need to look for more.
+        LastPart::Lines(header) if header.known.is_single() => {
+            let Some(field) = message.header(header.known) else { return Written::No };
+            let line = message.bytes().get(field.line).unwrap_or(&[]);
+            out.extend_from_slice(line.strip_suffix(b"\r\n").unwrap_or(line));
+        }
         LastPart::Lines(header) => {
             let start = out.len();
             for field in header.fields(message) {
@@ -240,7 +306,7 @@ fn look_back(message: Option<Message<'_>>, part: &LastPart, out: &mut Vec<u8>) -
                     out.extend_from_slice(b"\r\n");
                 }
                 let line = message.bytes().get(field.line).unwrap_or(&[]);
-                out.extend_from_slice(line.trim_ascii_end());
+                out.extend_from_slice(line.strip_suffix(b"\r\n").unwrap_or(line));
             }
             if out.len() == start {
                 return Written::No;

@@ -70,9 +70,11 @@ impl Desk<'_> {
             let id = parties.of(call.role).timing_ids.get(call.scenario);
             let id = id.and_then(|ids| ids.get(timing));
             if let (Some(id), Some(start)) = (id, call.starts.get(timing))
-                && let Some(times) = self.timings.get_mut(*id)
+                && let (Some(recent), Some(all)) =
+                    (self.recent.get_mut(*id), self.timings.get_mut(*id))
             {
-                tally::record(times, now.since(*start));
+                tally::record(recent, now.since(*start));
+                tally::record(all, now.since(*start));
             }
         }
         let jump = step.jump.filter(|jump| takes(jump, call, &mut self.entropy));
@@ -137,7 +139,9 @@ impl Desk<'_> {
         let scenario = self.parties.scenario(call);
         let (parties, run) = (self.parties, &self.run);
         let site = Site { parties, scenario, call, place, run, now, last, first };
-        render::message(site, &send.template, self.out.arena())
+        let baked = self.baked.get(usize::from(call.door.place));
+        let baked = baked.and_then(|scenarios| scenarios.get(call.scenario)?.get(call.step));
+        render::message(site, baked.unwrap_or(&send.template), self.out.arena())
     }
 
     fn wait(&mut self, slot: u32, receive: &Receive, now: Instant) -> Gone {

@@ -49,6 +49,8 @@ struct Udp {
 struct Inbox {
     bytes: Box<[u8]>,
     headers: Headers,
+    /// For the length of joined datagrams.
+    control: Vec<u8>,
 }
 
 /// What the kernel reads and writes beside the bytes, for either family.
@@ -68,7 +70,8 @@ impl Headers {
 impl Datagrams {
     pub(super) fn new(offload: bool) -> Datagrams {
         let bytes = vec![0; BATCH * DATAGRAM_BYTES_MAX].into_boxed_slice();
-        let inbox = Inbox { bytes, headers: Headers::new() };
+        let control = nix::cmsg_space!(i32);
+        let inbox = Inbox { bytes, headers: Headers::new(), control };
         Datagrams { sockets: Vec::new(), inbox, outbox: Headers::new(), offload }
     }
 
@@ -130,10 +133,11 @@ impl Datagrams {
         let mut hand_in = |from: SocketAddr, bytes: &[u8]| each(door, from, bytes);
         for _ in 0..ROUNDS_MAX {
             let headers = &mut inbox.headers;
-            let (bytes, v4) = (&mut inbox.bytes, udp.address.is_ipv4());
+            let (bytes, control) = (&mut inbox.bytes, &mut inbox.control);
+            let v4 = udp.address.is_ipv4();
             let received = match (self.offload, v4) {
-                (true, true) => receive_joined::<SockaddrIn>(fd, bytes, &mut hand_in),
-                (true, false) => receive_joined::<SockaddrIn6>(fd, bytes, &mut hand_in),
+                (true, true) => receive_joined::<SockaddrIn>(fd, bytes, control, &mut hand_in),
+                (true, false) => receive_joined::<SockaddrIn6>(fd, bytes, control, &mut hand_in),
                 (false, true) => receive_batch(fd, bytes, &mut headers.v4, &mut hand_in),
                 (false, false) => receive_batch(fd, bytes, &mut headers.v6, &mut hand_in),
             };
@@ -198,14 +202,14 @@ fn receive_batch<S: SockaddrLike + Copy + Into<SocketAddr>>(
 fn receive_joined<S: SockaddrLike + Copy + Into<SocketAddr>>(
     fd: RawFd,
     bytes: &mut [u8],
+    control: &mut [u8],
     each: &mut impl FnMut(SocketAddr, &[u8]),
 ) -> usize {
     let Some(buffer) = bytes.get_mut(..DATAGRAM_BYTES_MAX) else { return 0 };
-    let mut control = nix::cmsg_space!(i32);
     let (length, from, segment) = {
         let mut slices = [IoSliceMut::new(buffer)];
         let flags = MsgFlags::MSG_DONTWAIT;
-        let received = recvmsg::<S>(fd, &mut slices, Some(&mut control), flags);
+        let received = recvmsg::<S>(fd, &mut slices, Some(control), flags);
         let Ok(received) = received else { return 0 };
         let segment = received.cmsgs().ok().into_iter().flatten().find_map(|message| {
             if let ControlMessageOwned::UdpGroSegments(size) = message {

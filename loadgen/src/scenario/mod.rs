@@ -12,7 +12,7 @@ pub(crate) mod inject;
 mod keyword;
 mod pattern;
 mod spread;
-mod template;
+pub(crate) mod template;
 mod xml;
 
 pub(crate) use action::{Action, Calculation, Comparison, Operand, Operation, Place, Value};

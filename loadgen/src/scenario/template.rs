@@ -143,7 +143,7 @@ fn closing(text: &str) -> Option<usize> {
 }
 
 /// Appends text, to the text that stands there already if possible.
-fn push(parts: &mut Vec<Part>, text: &[u8]) {
+pub(crate) fn push(parts: &mut Vec<Part>, text: &[u8]) {
     if text.is_empty() {
         return;
     }
