@@ -112,8 +112,10 @@ pub(crate) fn run(job: &Job) -> Result<Report, RunError> {
         };
         let epoch = Instant::now() + LEAD;
         std::thread::sleep(LEAD);
-        // A worker that is gone already has said why.
-        starts.iter().for_each(|start| drop(start.send(epoch)));
+        for start in starts {
+            // A worker that is gone already has said why.
+            let _ = start.send(epoch);
+        }
         Ok(Control::new(job, &flags, epoch, drops, before).listen(&words))
     })
 }

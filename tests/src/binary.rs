@@ -15,7 +15,16 @@ use std::sync::OnceLock;
 /// When cargo cannot build it: there is nothing to test then.
 pub fn strowger() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(build)
+    BINARY.get_or_init(|| build("strowger"))
+}
+
+/// The same of the load generator.
+///
+/// # Panics
+/// As [`strowger`].
+pub fn strowger_load() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| build("strowger-load"))
 }
 
 /// The root of the workspace, found from where this package was compiled.
@@ -26,7 +35,7 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies inside the workspace")
 }
 
-fn build() -> PathBuf {
+fn build(binary: &str) -> PathBuf {
     let folder = profile_folder();
     let name = folder.file_name().and_then(|name| name.to_str()).expect("a profile's folder");
     // Cargo calls the folder of profile `dev` "debug"; every other folder has its profile's name.
@@ -36,13 +45,13 @@ fn build() -> PathBuf {
     // `--workspace` gives the features that `cargo test --workspace` gave: nothing is built twice.
     let status = Command::new(cargo)
         .current_dir(workspace())
-        .args(["build", "--quiet", "--workspace", "--bin", "strowger", "--profile", profile])
+        .args(["build", "--quiet", "--workspace", "--bin", binary, "--profile", profile])
         .arg("--target-dir")
         .arg(target)
         .status()
         .expect("cargo starts");
-    assert!(status.success(), "cargo build of strowger: {status}");
-    let binary = folder.join("strowger");
+    assert!(status.success(), "cargo build of {binary}: {status}");
+    let binary = folder.join(binary);
     assert!(binary.is_file(), "cargo built no {}", binary.display());
     binary
 }

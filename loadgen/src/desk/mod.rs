@@ -109,13 +109,15 @@ impl Run {
 }
 
 /// `Fri, 20 Nov 2026 21:39:06 GMT`, from seconds since 1970.
-fn rfc1123(seconds: u64) -> String {
+pub(crate) fn rfc1123(seconds: u64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (mut day, clock) = (seconds / 86_400, seconds % 86_400);
     let weekday = DAYS[usize::try_from(day % 7).unwrap_or(0)];
-    let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let is_leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     let mut year = 1970;
     while day >= 365 + u64::from(is_leap(year)) {
         day -= 365 + u64::from(is_leap(year));
@@ -170,18 +172,17 @@ const BAKED_PLACES_MAX: usize = 256;
 /// The templates of a place: those of its role's scenarios, an empty one for other steps.
 fn bake(parties: &Parties, place: &Place, run: &Run) -> Vec<Vec<Template>> {
     let (call, now) = (Call::unused(), Instant::START);
-    let template = |scenario: &Scenario, step: &Step| match &step.does {
+    let template = |step: &Step| match &step.does {
         Does::Send(send) => {
             let (last, first) = (None, None);
             let call = &call;
-            let site = render::Site { parties, scenario, call, place, run, now, last, first };
+            let site = render::Site { parties, call, place, run, now, last, first };
             render::bake(site, &send.template)
         }
         Does::Receive(_) | Does::Pause(_) | Does::Linger(_) | Does::Act(_) => Template::default(),
     };
     let scenarios = parties.of(place.role).scenarios.iter();
-    let steps =
-        |scenario: &Scenario| scenario.steps.iter().map(|s| template(scenario, s)).collect();
+    let steps = |scenario: &Scenario| scenario.steps.iter().map(template).collect();
     scenarios.map(steps).collect()
 }
 

@@ -10,9 +10,7 @@ use super::digest::{self, Asked};
 use super::{Parties, Place, Run};
 use crate::scenario::inject::Field;
 use crate::scenario::template;
-use crate::scenario::{
-    Credentials, Keyword, LastPart, Part, Scenario, Template, Value, VariableId,
-};
+use crate::scenario::{Credentials, Keyword, LastPart, Part, Template, Value, VariableId};
 use strowger_sip::message::{HeaderName, Message};
 use strowger_sip::time::Instant;
 
@@ -20,7 +18,6 @@ use strowger_sip::time::Instant;
 #[derive(Clone, Copy)]
 pub(super) struct Site<'a> {
     pub(super) parties: &'a Parties,
-    pub(super) scenario: &'a Scenario,
     pub(super) call: &'a Call,
     pub(super) place: &'a Place,
     pub(super) run: &'a Run,

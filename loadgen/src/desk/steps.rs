@@ -136,9 +136,8 @@ impl Desk<'_> {
         let Some(place) = self.places.get(usize::from(call.door.place)) else {
             return Err(render::NotWritten);
         };
-        let scenario = self.parties.scenario(call);
         let (parties, run) = (self.parties, &self.run);
-        let site = Site { parties, scenario, call, place, run, now, last, first };
+        let site = Site { parties, call, place, run, now, last, first };
         let baked = self.baked.get(usize::from(call.door.place));
         let baked = baked.and_then(|scenarios| scenarios.get(call.scenario)?.get(call.step));
         render::message(site, baked.unwrap_or(&send.template), self.out.arena())
@@ -161,10 +160,11 @@ impl Desk<'_> {
         Gone::Stops
     }
 
-    /// A pause counts from when it should have begun. One that is over already costs no timer.
+    /// A pause counts from when it should have begun, up to a whole millisecond: finer than that the
+    /// wheel does not turn. One that is over already costs no timer.
     fn pause(&mut self, slot: u32, span: Duration, now: Instant) -> Gone {
         let call = self.calls.get_mut(slot);
-        let ends = call.due + span;
+        let ends = Instant::from_micros((call.due + span).as_micros().next_multiple_of(1000));
         if ends <= now {
             if !span.is_zero() {
                 call.due = ends;
@@ -206,14 +206,16 @@ impl Desk<'_> {
             };
             let scenario = self.parties.scenario(call);
             let (parties, run) = (self.parties, &self.run);
-            let site = Site { parties, scenario, call, place, run, now, last, first };
+            let site = Site { parties, call, place, run, now, last, first };
             let effect = act::act(site, action, &mut self.entropy);
             let what = match effect {
                 Effect::None => continue,
                 Effect::Set(values) => {
                     let call = self.calls.get_mut(slot);
                     for (id, value) in values {
-                        call.variables.get_mut(id.0).map(|variable| *variable = value);
+                        if let Some(variable) = call.variables.get_mut(id.0) {
+                            *variable = value;
+                        }
                     }
                     continue;
                 }

@@ -132,17 +132,14 @@ impl<'p> Table<'p> {
         self.desk.counters.outcomes.map(|one| (one.succeeded, one.failed))
     }
 
+    /// The methods and statuses of all that was carried.
     fn words(&self) -> Vec<&str> {
-        let word = |line: &'_ String| -> usize {
-            let skip = if line.starts_with("SIP/2.0 ") { 8 } else { 0 };
-            skip
+        let word = |line: &'_ String| -> std::ops::Range<usize> {
+            let start = if line.starts_with("SIP/2.0 ") { 8 } else { 0 };
+            let end = line[start..].find(' ').map_or(line.len(), |at| start + at);
+            start..end
         };
-        let cut = |line: &'_ String, skip: usize| -> (usize, usize) {
-            let end = line[skip..].find(' ').map_or(line.len(), |at| skip + at);
-            (skip, end)
-        };
-        let range = |line| cut(line, word(line));
-        self.carried.iter().map(|line| (line, range(line))).map(|(l, (a, b))| &l[a..b]).collect()
+        self.carried.iter().map(|line| &line[word(line)]).collect()
     }
 }
 

@@ -82,7 +82,9 @@ pub(crate) fn page(one: &Report, other: &Report) -> String {
         );
     }
     body.push_str("<h2>Numbers</h2>\n<div class=\"scroll\"><table><tr><th></th>");
-    ["A", "B", "B/A"].iter().for_each(|n| drop(write!(body, "<th class=\"number\">{n}</th>")));
+    for name in ["A", "B", "B/A"] {
+        let _ = write!(body, "<th class=\"number\">{name}</th>");
+    }
     body.push_str("</tr>\n");
     for row in rows(one, other) {
         let _ = write!(body, "<tr><th>{}</th>", escape(&row.what));

@@ -51,7 +51,9 @@ pub(crate) fn page(report: &Report) -> String {
     messages(&mut body, report);
     if !report.notes.is_empty() {
         body.push_str("<h2>Notes</h2>\n<ul>");
-        report.notes.iter().for_each(|note| drop(write!(body, "<li>{}</li>", escape(note))));
+        for note in &report.notes {
+            let _ = write!(body, "<li>{}</li>", escape(note));
+        }
         body.push_str("</ul>\n");
     }
     document(&format!("{} at {}", report.target, report.rate), &body)
@@ -66,14 +68,14 @@ fn head(body: &mut String, report: &Report) {
     };
     let _ = writeln!(
         body,
-        "<h1>{} over {}</h1>\n<p class=\"soft\">{} s, {} thread(s), {}; began {} s after 1970\n\
+        "<h1>{} over {}</h1>\n<p class=\"soft\">{} s, {} thread(s), {}; began {}\n\
          <br><code>{}</code></p>\n<p class=\"verdict {colour}\">{}</p>\n<div class=\"cards\">",
         escape(&report.target),
         escape(&report.transport.to_uppercase()),
         short(report.seconds_in_all),
         report.threads,
         escape(&report.tool),
-        report.began,
+        crate::desk::rfc1123(report.began),
         escape(&report.command),
         escape(&verdict.sentence())
     );
@@ -104,11 +106,19 @@ fn over_time(report: &Report, value: impl Fn(&Second) -> f64) -> Vec<(f64, f64)>
     report.seconds.iter().map(|second| (second.at, value(second))).collect()
 }
 
-/// Counts of a row as a rate: the last row may be shorter than the others.
-fn per_second(report: &Report, count: impl Fn(&Second) -> u64) -> Vec<(f64, f64)> {
+/// The rows with their lengths. The last one may be so short that rates mean nothing.
+fn rows(report: &Report) -> impl Iterator<Item = (f64, &Second)> {
     let starts = std::iter::once(0.0).chain(report.seconds.iter().map(|second| second.at));
-    let rows = starts.zip(&report.seconds).filter(|(start, second)| second.at - start > 0.2);
-    rows.map(|(start, second)| (second.at, count(second) as f64 / (second.at - start))).collect()
+    let rows = starts.zip(&report.seconds).map(|(start, second)| (second.at - start, second));
+    rows.filter(|(length, _)| *length > ROW_SECONDS_LEAST)
+}
+
+/// Shorter rows show no rates.
+const ROW_SECONDS_LEAST: f64 = 0.2;
+
+/// Counts of a row as a rate.
+fn per_second(report: &Report, count: impl Fn(&Second) -> u64) -> Vec<(f64, f64)> {
+    rows(report).map(|(length, second)| (second.at, count(second) as f64 / length)).collect()
 }
 
 fn time_axes<'a>(title: &'a str, y: &'a str, scale: Scale) -> Axes<'a> {
@@ -185,10 +195,10 @@ fn trouble(report: &Report) -> String {
 }
 
 fn processors(report: &Report) -> String {
-    let busiest = over_time(report, |second| second.busiest * 100.0);
+    let busiest = rows(report).map(|(_, second)| (second.at, second.busiest * 100.0)).collect();
     let mut lines = vec![Line::new("generator's busiest thread", busiest)];
-    let watched = report.seconds.iter();
-    let watched = watched.filter_map(|second| Some((second.at, second.watched?.0 * 100.0)));
+    let watched = rows(report);
+    let watched = watched.filter_map(|(_, second)| Some((second.at, second.watched?.0 * 100.0)));
     let watched: Vec<(f64, f64)> = watched.collect();
     if !watched.is_empty() {
         lines.push(Line::new("process watched", watched));
@@ -226,7 +236,9 @@ fn growth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
 fn timings(body: &mut String, report: &Report) {
     body.push_str("<div class=\"scroll\"><table><tr><th>time</th>");
     let names = ["count", "least", "mean", "p50", "p90", "p99", "p99.9", "most"];
-    names.iter().for_each(|name| drop(write!(body, "<th class=\"number\">{name}</th>")));
+    for name in names {
+        let _ = write!(body, "<th class=\"number\">{name}</th>");
+    }
     body.push_str("</tr>\n");
     let lateness = std::iter::once(&report.generator.lateness);
     for timing in report.timings.iter().chain(lateness).filter(|timing| timing.count > 0) {

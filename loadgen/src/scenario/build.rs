@@ -11,7 +11,7 @@ use super::spread;
 use super::template::Template;
 use super::xml::Element;
 use super::{Does, Jump, Pattern, Receive, Scenario, ScenarioError, Send, Step, StepIndex, Wants};
-use strowger_sip::message::{Method, MethodKind};
+use strowger_sip::message::MethodKind;
 use strowger_sip::time::Duration;
 
 /// Attributes that any step may have. Those after `counter` only change how SIPp shows things.
@@ -170,7 +170,7 @@ impl Building {
         let keywords = template.keywords();
         // A field of a file may hold any keyword.
         let last = |key: &&Keyword| matches!(key, Keyword::Last(_) | Keyword::Field { .. });
-        let uses_last = keywords.iter().any(|key| last(&key));
+        let uses_last = keywords.iter().any(last);
         let uses_first = keywords.iter().any(|key| matches!(key, Keyword::First(_)));
         let lost = percent(element, "lost")?;
         Ok(Send { template, retransmit, method, lost, uses_last, uses_first })
@@ -245,7 +245,7 @@ impl Building {
     fn finish(self, root: &Element, steps: Vec<Step>) -> Scenario {
         let keywords: Vec<&Keyword> = steps.iter().flat_map(keywords_of).collect();
         let looks_back = |key: &&Keyword| matches!(key, Keyword::Last(_));
-        let keeps_last = keywords.iter().any(|key| looks_back(&key))
+        let keeps_last = keywords.iter().any(looks_back)
             || steps.iter().any(|step| matches!(&step.does, Does::Act(a) if !a.is_empty()));
         let keeps_first = keywords.iter().any(|key| matches!(key, Keyword::First(_)));
         let keeps_tag = keywords.iter().any(|key| matches!(key, Keyword::PeerTagParam));
@@ -324,11 +324,6 @@ fn percent(element: &Element, name: &str) -> Result<u8, ScenarioError> {
         Some(percent) => Ok(percent),
         None => Err(element.error(format!("{name}={text:?} is not a percentage"))),
     }
-}
-
-/// The kind of a method by its name.
-pub(crate) fn method_kind(name: &str) -> MethodKind {
-    Method::from_bytes(name.as_bytes()).kind()
 }
 
 #[cfg(test)]

@@ -166,6 +166,7 @@ fn finish(text: &str, choices: &Choices, timing: &str, headers: &str, body: &str
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Does, Keyword};
     use super::*;
     use strowger_sip::time::{ms, secs};
 
@@ -210,11 +211,12 @@ mod tests {
     #[test]
     fn the_branches_of_a_cancelled_call_are_the_invites() {
         let scenario = Kind::Cancel.scenario(&choices(ms(300))).expect("a scenario");
-        let branches = scenario.steps.iter().filter_map(|step| match &step.does {
-            super::super::Does::Send(send) => send.template.keywords().iter().find_map(|key| {
-                if let super::super::Keyword::Branch(step) = key { Some(*step) } else { None }
-            }),
-            _ => None,
+        let branches = scenario.steps.iter().filter_map(|step| {
+            let Does::Send(send) = &step.does else { return None };
+            send.template
+                .keywords()
+                .into_iter()
+                .find_map(|key| if let Keyword::Branch(step) = key { Some(*step) } else { None })
         });
         assert_eq!(branches.collect::<Vec<_>>(), [0, 0, 0, 0]);
     }
