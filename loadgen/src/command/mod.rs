@@ -27,8 +27,8 @@ struct Arguments {
     command: Command,
 }
 
-const AFTER_HELP: &str = "Exit codes: 0 all passed, 1 something failed, 2 the command line or a file \
-is wrong, 3 the run says nothing because the generator was at its limit.";
+const AFTER_HELP: &str = "Exit codes: 0 all passed, 1 something failed, 2 the command line or a \
+file is wrong, 3 the run says nothing because the generator was at its limit.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

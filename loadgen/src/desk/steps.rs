@@ -160,8 +160,8 @@ impl Desk<'_> {
         Gone::Stops
     }
 
-    /// A pause counts from when it should have begun, up to a whole millisecond: finer than that the
-    /// wheel does not turn. One that is over already costs no timer.
+    /// A pause counts from when it should have begun, up to a whole millisecond: finer than that
+    /// the wheel does not turn. One that is over already costs no timer.
     fn pause(&mut self, slot: u32, span: Duration, now: Instant) -> Gone {
         let call = self.calls.get_mut(slot);
         let ends = Instant::from_micros((call.due + span).as_micros().next_multiple_of(1000));

@@ -76,7 +76,8 @@ pub(crate) fn page(one: &Report, other: &Report) -> String {
         };
         let _ = writeln!(
             body,
-            "<p class=\"soft\">{name}: <code>{}</code></p><p class=\"verdict {colour}\">{name}: {}</p>",
+            "<p class=\"soft\">{name}: <code>{}</code></p>\
+             <p class=\"verdict {colour}\">{name}: {}</p>",
             escape(&report.command),
             escape(&report.verdict.sentence())
         );

@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 /// The whole file. Empty cells: nothing was measured in that second.
 pub(crate) fn write(report: &Report) -> String {
     let mut text = String::from(
-        "second,offered,begun,succeeded,failed,in_flight,retransmissions,unexpected,late,drops,busiest",
+        "second,offered,begun,succeeded,failed,in_flight,retransmissions,unexpected,late,drops,\
+         busiest",
     );
     for timing in &report.timings {
         let name = timing.name.replace([',', ' '], "_");
