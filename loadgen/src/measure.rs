@@ -176,7 +176,8 @@ impl<'p> Measure<'p> {
     }
 
     /// The whole report. `lasted` is how long the run took, and how long calls began.
-    pub(crate) fn finish(mut self, lasted: (f64, f64), late_max: f64) -> Report {
+    /// It was `cut_short` by a signal or a scenario.
+    pub(crate) fn finish(mut self, lasted: (f64, f64), late_max: f64, cut_short: bool) -> Report {
         self.refresh();
         let counters = std::mem::take(&mut self.before.counters);
         let named = self.parties.timings.iter().zip(&self.timings);
@@ -185,7 +186,9 @@ impl<'p> Measure<'p> {
         let report = &mut self.report;
         (report.seconds_in_all, report.seconds_of_calls) = (in_all, of_calls);
         report.calls.not_begun = counters.not_begun;
-        report.calls.intended = report.calls.begun + counters.not_begun;
+        // Who is told to stop does not intend the rest.
+        let done = report.calls.begun + counters.not_begun;
+        report.calls.intended = if cut_short { done } else { self.plan.calls().max(done) };
         for calls in [Some(&mut report.calls), report.answered.as_mut()].into_iter().flatten() {
             calls.rate = calls.begun as f64 / of_calls.max(1e-3);
         }

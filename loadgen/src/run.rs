@@ -185,6 +185,7 @@ struct Control<'j> {
     measure: Measure<'j>,
     watch: Watch<'j>,
     stage: Stage,
+    cut_short: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -208,7 +209,16 @@ impl<'j> Control<'j> {
     ) -> Control<'j> {
         let measure = Measure::new(&job.parties, &job.plan, job.workers.len());
         let watch = Watch::new(job, before);
-        Control { job, flags, epoch, drops, measure, watch, stage: Stage::Running }
+        Control {
+            job,
+            flags,
+            epoch,
+            drops,
+            measure,
+            watch,
+            stage: Stage::Running,
+            cut_short: false,
+        }
     }
 
     fn listen(mut self, words: &Receiver<Word>) -> Report {
@@ -251,6 +261,7 @@ impl<'j> Control<'j> {
                 let taken = !has_callers && self.measure.taken().0 >= self.job.callees_take;
                 let done = has_callers && self.measure.callers_done();
                 let told = signalled() || self.measure.stop_asked();
+                self.cut_short |= told;
                 if over || taken || done || told {
                     // Calls that are due at the very end still begin: the plan bounds them.
                     if taken || told || !has_callers {
@@ -309,7 +320,7 @@ impl<'j> Control<'j> {
         };
         let report = &mut self.measure.report;
         report.generator.stolen_seconds = sample::stolen() - self.watch.stolen;
-        let mut report = self.measure.finish((lasted, of_calls), job.late_max);
+        let mut report = self.measure.finish((lasted, of_calls), job.late_max, self.cut_short);
         report.format = crate::report::FORMAT;
         report.tool = format!("strowger-load {}", env!("CARGO_PKG_VERSION"));
         report.command.clone_from(&job.command);

@@ -153,6 +153,13 @@ impl Plan {
         Duration::from_nanos(u64::try_from(ticks * tick).unwrap_or(u64::MAX))
     }
 
+    /// How many calls begin.
+    pub(crate) fn calls(&self) -> u64 {
+        let calls: f64 = self.stretches.iter().map(Stretch::calls).sum();
+        // The call at the very end of a stretch belongs to the next one.
+        ((calls - 1e-6).ceil().max(0.0) as u64).min(self.calls_max)
+    }
+
     /// Calls a second wanted at this time.
     pub(crate) fn rate_at(&self, time: Duration) -> f64 {
         let mut start = Duration::ZERO;
@@ -225,7 +232,10 @@ mod tests {
     #[test]
     fn a_constant_rate_is_even() {
         assert_eq!(times(&plan("4", Some(2))), [0, 250, 500, 750, 1000, 1250, 1500, 1750]);
-        assert_eq!(times(&plan("2000", Some(3))).len(), 6000);
+        for (text, length, calls) in [("2000", 3, 6000), ("3-10:4s,7", 9, 61), ("0.5", 3, 2)] {
+            let plan = plan(text, Some(length));
+            assert_eq!((times(&plan).len(), plan.calls()), (calls, calls as u64), "{text}");
+        }
     }
 
     #[test]

@@ -240,9 +240,10 @@ fn takes(wants: &Wants, message: Message<'_>, gist: Gist) -> bool {
             let status = gist.status.to_string();
             !gist.is_request() && answers(to) && pattern.is_match(status.as_bytes())
         }
-        Wants::Request(name) => {
+        Wants::Request { method: MethodKind::Other, name } => {
             message.method().is_some_and(|method| method.as_bytes() == name.as_bytes())
         }
+        Wants::Request { method, .. } => gist.is_request() && gist.method == *method,
         Wants::RequestLike(pattern) => {
             message.method().is_some_and(|method| pattern.is_match(method.as_bytes()))
         }

@@ -12,6 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 use strowger_sip::limits::Limits;
 use strowger_sip::message::{Frame, Framer};
 
@@ -19,6 +20,8 @@ use strowger_sip::message::{Frame, Framer};
 const QUEUE_BYTES_MAX: usize = 4 << 20;
 /// Read at once.
 const READ_BYTES: usize = 64 << 10;
+/// Longest time for a connection to come about.
+const DIAL_PATIENCE: Duration = Duration::from_secs(2);
 /// Connections accepted at once.
 const BACKLOG: i32 = 1024;
 
@@ -65,8 +68,8 @@ impl Streams {
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.bind(&dialer.from.into())?;
-        // Blocking, within the kernel's own time: a run without its connection has nothing to do.
-        socket.connect(&dialer.to.into())?;
+        // Blocking, but not for long: a worker without its connection has nothing to do.
+        socket.connect_timeout(&dialer.to.into(), DIAL_PATIENCE)?;
         let connection = Connection::new(socket.into(), dialer.to)?;
         dialer.from = connection.stream.local_addr()?;
         watch(poll, &connection.stream, u64::from(place))?;

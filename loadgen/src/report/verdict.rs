@@ -85,6 +85,10 @@ fn reasons(report: &Report, late_max: f64) -> Vec<String> {
             calls.not_begun
         ));
     }
+    let missing = calls.intended.saturating_sub(calls.begun + calls.not_begun);
+    if missing > 0 {
+        reasons.push(format!("{missing} calls had not begun when the run ended"));
+    }
     let messages = &report.messages;
     if messages.unsent > 0 {
         reasons.push(format!("{} messages could not be sent", messages.unsent));
@@ -120,10 +124,14 @@ mod tests {
 
     #[test]
     fn whatever_limits_the_generator_makes_the_run_invalid() {
-        let changes: [fn(&mut Report); 5] = [
+        let changes: [fn(&mut Report); 6] = [
+            |report| report.calls.intended = 1001,
             |report| report.generator.kernel_drops = 1,
             |report| report.generator.busiest = 0.99,
-            |report| report.calls.not_begun = 1,
+            |report| {
+                report.calls.intended = 1001;
+                report.calls.not_begun = 1;
+            },
             |report| report.messages.unsent = 1,
             |report| report.calls = Calls::default(),
         ];

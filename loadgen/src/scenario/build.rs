@@ -11,7 +11,7 @@ use super::spread;
 use super::template::Template;
 use super::xml::Element;
 use super::{Does, Jump, Pattern, Receive, Scenario, ScenarioError, Send, Step, StepIndex, Wants};
-use strowger_sip::message::MethodKind;
+use strowger_sip::message::{Method, MethodKind};
 use strowger_sip::time::Duration;
 
 /// Attributes that any step may have. Those after `counter` only change how SIPp shows things.
@@ -210,7 +210,10 @@ impl Building {
         let like = flag(element, "regexp_match")?;
         match (element.attribute("request"), element.attribute("response")) {
             (Some(method), None) if like => Ok(Wants::RequestLike(pattern(method)?)),
-            (Some(method), None) => Ok(Wants::Request(method.to_owned())),
+            (Some(name), None) => {
+                let method = Method::from_bytes(name.as_bytes()).kind();
+                Ok(Wants::Request { method, name: name.to_owned() })
+            }
             (None, Some(code)) => {
                 let to = self.asked.clone();
                 if like {

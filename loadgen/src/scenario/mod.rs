@@ -127,7 +127,10 @@ pub(crate) enum Wants {
         pattern: Pattern,
         to: Vec<MethodKind>,
     },
-    Request(String),
+    Request {
+        method: MethodKind,
+        name: String,
+    },
     RequestLike(Pattern),
 }
 
@@ -136,7 +139,7 @@ impl fmt::Display for Wants {
         match self {
             Wants::Response { code, .. } => write!(f, "{code}"),
             Wants::ResponseLike { pattern, .. } => write!(f, "a response like {pattern}"),
-            Wants::Request(method) => f.write_str(method),
+            Wants::Request { name, .. } => f.write_str(name),
             Wants::RequestLike(pattern) => write!(f, "a request like {pattern}"),
         }
     }
@@ -179,7 +182,7 @@ impl Scenario {
         let speaking = self.steps.iter().find_map(|step| match &step.does {
             Does::Send(_) => Some(false),
             Does::Receive(receive) => {
-                Some(matches!(receive.wants, Wants::Request(_) | Wants::RequestLike(_)))
+                Some(matches!(receive.wants, Wants::Request { .. } | Wants::RequestLike(_)))
             }
             Does::Pause(_) | Does::Linger(_) | Does::Act(_) => None,
         });
