@@ -13,10 +13,11 @@ mod peer;
 mod wire;
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use generator::{Ended, Generator};
 use peer::Bundled;
+use strowger_tests::binary;
 use strowger_tests::folder::Folder;
 use strowger_tests::ports;
 use strowger_tests::process::PATIENCE;
@@ -30,6 +31,15 @@ const MESSAGES: [&str; 5] = ["INVITE", "180", "200", "ACK", "BYE"];
 
 fn loopback(port: u16) -> String {
     format!("127.0.0.1:{port}")
+}
+
+/// Waits until somebody listens on a UDP port.
+fn wait_for_listener(port: u16) {
+    let end = Instant::now() + PATIENCE;
+    while !ports::is_taken(port) {
+        assert!(Instant::now() < end, "nobody listens on {port}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Checks a run's counts of messages against the wire's.
@@ -59,11 +69,7 @@ fn its_callees_count_what_sipp_and_the_wire_count() {
     let address = loopback(port);
     let arguments = ["answer", "--answer", &address, "--calls=200", "--duration=60s"];
     let callee = Generator::start(&arguments);
-    let end = std::time::Instant::now() + PATIENCE;
-    while !ports::is_taken(port) {
-        assert!(std::time::Instant::now() < end, "it does not listen");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_for_listener(port);
     let [succeeded, failed, _] = Bundled::caller("uac", 200, port).finish(LIMIT);
     assert_eq!((succeeded, failed), (200, 0));
     let ended = callee.finish(LIMIT);
@@ -105,7 +111,7 @@ fn sipps_own_scenarios_run_unchanged() {
         let file = file.to_str().expect("a readable path");
         let arguments = ["scenario", file, "--answer", &answer, "--calls=40", "--duration=60s"];
         let callee = Generator::start(&arguments);
-        std::thread::sleep(Duration::from_secs(1));
+        wait_for_listener(port);
         assert_eq!(Bundled::caller(theirs, 40, port).finish(LIMIT)[..2], [40, 0], "{theirs}");
         callee.finish(LIMIT).assert_passed("answered", 40);
     }
@@ -203,6 +209,18 @@ fn users_register_with_digest() {
     let counts = ["REGISTER", "401", "200"].map(|name| ended.messages(name));
     assert_eq!(counts, [100, 50, 50], "{}", ended.output);
     assert_eq!(proxy.summary().total("usrloc_location_contacts"), USERS as u64);
+    // SIPp's way: a scenario whose users and proofs come from a file.
+    let list = (1..=USERS).fold(String::from("SEQUENTIAL\n"), |mut list, user| {
+        let proof = format!("[authentication username=user{user} password=secret]");
+        writeln!(list, "user{user};{proof}").expect("a string takes everything");
+        list
+    });
+    let list = folder.write("users.csv", &list);
+    let scenario = binary::workspace().join("tests/sipp/register.xml");
+    let [list, scenario] = [&list, &scenario].map(|path| path.to_str().expect("a readable path"));
+    let arguments = ["scenario", scenario, "--target", &target, "--inject", list];
+    let ended = generator::run(&[&arguments[..], &["--rate=50", "--calls=50"]].concat(), LIMIT);
+    ended.assert_passed("calls", USERS as u64);
     let wrong = ["--rate=50", "--calls=20", "--users=20", "--password=wrong"];
     let refused = generator::run(&[&["register", "--target", &target], &wrong[..]].concat(), LIMIT);
     assert_eq!((refused.code, refused.number(&["calls", "failed"])), (Some(1), 20));

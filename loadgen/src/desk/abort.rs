@@ -18,7 +18,7 @@ impl Desk<'_> {
     /// Acknowledges, cancels, hangs up or refuses, whatever the call needs. `broke` is the message
     /// that nobody expected.
     pub(super) fn abort(&mut self, slot: u32, broke: Option<Message<'_>>) {
-        let start = self.out.start();
+        let mut start = self.out.start();
         let call = self.calls.get(slot);
         let (door, remote) = (call.door, call.remote);
         if call.lingers {
@@ -41,7 +41,17 @@ impl Desk<'_> {
                 // Before anything was heard there is nothing to cancel (§9.1).
                 Invite::None | Invite::Sent => {}
                 Invite::Rings => write_cancel(invite, &[], self.out.arena()),
-                Invite::Answered => hang_up(call, invite, &self.run, &mut self.out),
+                Invite::Answered => {
+                    let number = invite.cseq().map_or(1, |cseq| cseq.number);
+                    if call.ack.is_empty() {
+                        within(call, invite, &self.run, ("ACK", number), &mut self.out);
+                        self.counters.sent.count_bytes(self.out.since(start));
+                        self.out.post(door, remote, slot, start);
+                    }
+                    start = self.out.start();
+                    // Far above any number that the scenario has used.
+                    within(call, invite, &self.run, ("BYE", number + 1000), &mut self.out);
+                }
             },
             (Role::Caller | Role::Callee, _, _) => refuse(broke, &mut self.out),
         }
@@ -71,12 +81,19 @@ impl Desk<'_> {
     }
 }
 
-/// Ends a dialog. Its number is far above any that the scenario has used.
-fn hang_up(call: &Call, invite: Message<'_>, run: &super::Run, out: &mut Outbox) {
+/// A request within the dialog that an INVITE has made: its method and its number.
+fn within(
+    call: &Call,
+    invite: Message<'_>,
+    run: &super::Run,
+    (method, number): (&str, u32),
+    out: &mut Outbox,
+) {
     let out = out.arena();
     let target = Some(call.next_url.as_slice()).filter(|url| !url.is_empty());
     let target = target.or(invite.request_uri()).unwrap_or(b"sip:invalid");
-    out.extend_from_slice(b"BYE ");
+    out.extend_from_slice(method.as_bytes());
+    out.push(b' ');
     out.extend_from_slice(target);
     out.extend_from_slice(b" SIP/2.0\r\n");
     if let Some(via) = invite.values(HeaderName::Via).next() {
@@ -85,7 +102,9 @@ fn hang_up(call: &Call, invite: Message<'_>, run: &super::Run, out: &mut Outbox)
         out.extend_from_slice(b"Via: ");
         out.extend_from_slice(via.bytes.get(..end).unwrap_or(&[]));
         out.extend_from_slice(b";rport;branch=");
-        render::branch(out, run, call.number, usize::from(u16::MAX));
+        // ACK and BYE are different transactions.
+        let step = NO_STEP + usize::from(method == "BYE");
+        render::branch(out, run, call.number, step);
         out.extend_from_slice(b"\r\n");
     }
     if !call.routes.is_empty() {
@@ -102,8 +121,12 @@ fn hang_up(call: &Call, invite: Message<'_>, run: &super::Run, out: &mut Outbox)
         out.extend_from_slice(b"\r\n");
     }
     copy(out, invite, HeaderName::CallId);
-    out.extend_from_slice(b"CSeq: 1000 BYE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n");
+    let end = format!("CSeq: {number} {method}\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n");
+    out.extend_from_slice(end.as_bytes());
 }
+
+/// Branches from here on are no step's.
+const NO_STEP: usize = 60_000;
 
 /// Answers a request that has no place in its call.
 fn refuse(broke: Option<Message<'_>>, out: &mut Outbox) {

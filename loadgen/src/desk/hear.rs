@@ -202,6 +202,16 @@ impl Desk<'_> {
             return;
         }
         self.counters.unexpected += 1;
+        let call = self.calls.get_mut(slot);
+        if call.role == Role::Caller
+            && gist.method == MethodKind::Invite
+            && (200..300).contains(&gist.status)
+        {
+            // Somebody answered whom the scenario did not want: there is a dialog to be ended.
+            call.inviting = Invite::Answered;
+            keep_tag(call, message, gist);
+            keep_routes(call, message, false);
+        }
         self.abort(slot, Some(message));
         self.fail(slot, gist.what(), now);
     }
@@ -276,11 +286,7 @@ fn learn(
         };
     }
     if scenario.keeps_tag {
-        let name = if gist.is_request() { HeaderName::From } else { HeaderName::To };
-        if let Some(tag) = message.header(name).and_then(|field| tag(field.value)) {
-            call.peer_tag.clear();
-            call.peer_tag.extend_from_slice(tag);
-        }
+        keep_tag(call, message, gist);
     }
     if receive.keep_routes {
         keep_routes(call, message, gist.is_request());
@@ -290,6 +296,14 @@ fn learn(
     {
         call.challenge = challenge;
         call.challenged_by_proxy = by_proxy;
+    }
+}
+
+fn keep_tag(call: &mut Call, message: Message<'_>, gist: Gist) {
+    let name = if gist.is_request() { HeaderName::From } else { HeaderName::To };
+    if let Some(tag) = message.header(name).and_then(|field| tag(field.value)) {
+        call.peer_tag.clear();
+        call.peer_tag.extend_from_slice(tag);
     }
 }
 

@@ -243,6 +243,157 @@ fn what_is_still_under_way_at_the_end_has_failed() {
     assert!(table.desk.wheel.is_empty());
 }
 
+/// A caller that follows these steps, and its desk.
+fn caller(steps: &str) -> Parties {
+    let text = format!("<scenario name=\"a\">{steps}</scenario>");
+    parties(vec![(Scenario::read("a.xml", &text).expect("a scenario"), 1)], Vec::new())
+}
+
+const INVITE: &str = "<send>INVITE sip:b@127.0.0.1:5080 SIP/2.0
+    Via: SIP/2.0/UDP 127.0.0.1:5070;branch=[branch]
+    From: &lt;sip:a@b&gt;;tag=x
+    To: &lt;sip:b@b&gt;
+    Call-ID: [call_id]
+    CSeq: [cseq] INVITE
+    Content-Length: [len]
+  </send>";
+
+impl Table<'_> {
+    /// What waits to be sent, as text.
+    fn written(&mut self) -> Vec<String> {
+        let out = std::mem::take(&mut self.desk.out);
+        out.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect()
+    }
+
+    /// Hears an answer to a request that was written.
+    fn answer(&mut self, request: &str, status: &str, headers: &str) {
+        let copied = request.lines().filter(|line| {
+            ["Via:", "From:", "Call-ID:", "CSeq:"].iter().any(|name| line.starts_with(name))
+        });
+        let copied: Vec<&str> = copied.collect();
+        let text = format!(
+            "SIP/2.0 {status}\r\n{}\r\nTo: <sip:b@b>;tag=y\r\n{headers}Content-Length: 0\r\n\r\n",
+            copied.join("\r\n")
+        );
+        let from = SocketAddr::from(CALLEE);
+        self.desk.hear(&mut self.head, self.now, Door::default(), from, text.as_bytes());
+    }
+}
+
+#[test]
+fn the_route_set_is_kept_from_its_end_and_the_target_is_the_contact() {
+    let ack = "<recv response=\"200\" rrs=\"true\"/><send>ACK [next_url] SIP/2.0
+        [routes]
+        Call-ID: [call_id]
+        To: b[peer_tag_param]
+        [last_Nothing:]
+        X: [last_cseq_number+1] [$none]
+      </send>";
+    let parties = caller(&format!("{INVITE}{ack}"));
+    let mut table = Table::new(&parties);
+    table.desk.begin(1, table.now, table.now);
+    let invite = table.written().remove(0);
+    assert!(invite.contains("CSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"), "{invite}");
+    let routes = "Record-Route: <sip:p2;lr>, <sip:p1;lr>\r\nRecord-Route: <sip:p0;lr>\r\n\
+        Contact: \"B\" <sip:b@c:7>;q=1\r\n";
+    table.answer(&invite, "200 OK", routes);
+    let expected = "ACK sip:b@c:7 SIP/2.0\r\nRoute: <sip:p0;lr>, <sip:p1;lr>, <sip:p2;lr>\r\n\
+        Call-ID: 00000001-00000007@127.0.0.1\r\nTo: b;tag=y\r\nX: 2 \r\n\r\n";
+    assert_eq!(table.written(), [expected]);
+    assert_eq!(table.outcomes()[0], (1, 0));
+}
+
+#[test]
+fn whoever_answers_unasked_is_acknowledged_and_hung_up_on() {
+    let parties = caller(&format!("{INVITE}<recv response=\"486\"/>"));
+    let mut table = Table::new(&parties);
+    table.desk.begin(1, table.now, table.now);
+    let invite = table.written().remove(0);
+    table.answer(&invite, "200 OK", "Contact: <sip:b@c>\r\n");
+    let written = table.written();
+    let lines: Vec<&str> = written.iter().filter_map(|text| text.lines().next()).collect();
+    assert_eq!(lines, ["ACK sip:b@c SIP/2.0", "BYE sip:b@c SIP/2.0"]);
+    assert!(written[1].contains("tag=y") && written[1].contains("CSeq: 1001 BYE"), "{written:?}");
+    assert_eq!(table.outcomes()[0], (0, 1));
+}
+
+#[test]
+fn variables_count_compare_and_lead_the_way() {
+    let steps = "<nop><action><assign assign_to=\"n\" value=\"0\"/></action></nop>
+      <label id=\"again\"/>
+      <nop><action>
+        <add assign_to=\"n\" value=\"1\"/>
+        <assignstr assign_to=\"t\" value=\"n is [$n]\"/>
+        <ereg regexp=\"n is ([0-9])[.]\" search_in=\"var\" variable=\"t\" check_it=\"true\"
+          assign_to=\"all,digit\"/>
+        <test assign_to=\"more\" variable=\"n\" compare=\"less_than\" value=\"3\"/>
+        <strcmp assign_to=\"order\" variable=\"digit\" value=\"2\"/>
+        <log message=\"[$digit] [$order]\"/>
+      </action></nop>
+      <send next=\"again\" test=\"more\">OPTIONS sip:b@b SIP/2.0
+        X: [$digit]
+      </send>
+      <nop condexec=\"more\"><action><exec int_cmd=\"stop_now\"/></action></nop>
+      <nop><action><exec int_cmd=\"stop_call\"/></action></nop>";
+    let parties = caller(steps);
+    let mut table = Table::new(&parties);
+    table.desk.begin(1, table.now, table.now);
+    let sent = table.written();
+    let digits: Vec<&str> = sent.iter().filter_map(|text| text.lines().nth(1)).collect();
+    assert_eq!(digits, ["X: 1", "X: 2", "X: 3"]);
+    let notes = &table.desk.counters.notes;
+    let said: Vec<&str> =
+        notes.iter().filter_map(|note| note.rsplit_once(": ")).map(|n| n.1).collect();
+    assert_eq!(said, ["1 -1.000000", "2 0.000000", "3 1.000000"]);
+    assert!(!table.desk.stop_asked);
+    assert_eq!(table.desk.counters.causes[0].0.what, What::Stopped);
+}
+
+#[test]
+fn a_scenario_that_runs_in_circles_ends() {
+    let circle = "<label id=\"a\"/><nop next=\"a\"><action><log message=\"x\"/></action></nop>";
+    let parties = caller(circle);
+    let mut table = Table::new(&parties);
+    table.desk.begin(1, table.now, table.now);
+    assert_eq!(table.outcomes()[0], (0, 1));
+}
+
+#[test]
+fn whatever_arrives_nothing_panics_and_nothing_is_left() {
+    let kinds = [(Kind::Talk, 1), (Kind::Reinvite, 1), (Kind::Cancel, 1)];
+    let callees = builtin(&[(Kind::Answer, 1)], ms(300));
+    let parties = parties(builtin(&kinds, ms(300)), callees);
+    let mut entropy = Entropy::new((5, 6));
+    let mut table = Table::new(&parties);
+    for number in 1..=60 {
+        table.desk.begin(number, table.now, table.now);
+        while !table.desk.out.is_empty() {
+            let out = std::mem::take(&mut table.desk.out);
+            for (sent, bytes) in out.iter() {
+                let mut bytes = bytes.to_vec();
+                let length = u64::try_from(bytes.len()).unwrap_or(1);
+                let at = |place: u64| usize::try_from(place).unwrap_or(0);
+                match entropy.below(6) {
+                    0 => bytes.truncate(at(entropy.below(length))),
+                    1 => bytes[at(entropy.below(length))] = at(entropy.below(256)) as u8,
+                    2 => bytes.rotate_left(at(entropy.below(length))),
+                    _ => {}
+                }
+                let place = u16::from(sent.to == SocketAddr::from(CALLEE));
+                let (door, from) = (Door { place, link: 0 }, SocketAddr::from(CALLER));
+                table.desk.hear(&mut table.head, table.now, door, from, &bytes);
+            }
+        }
+        table.skip(ms(500));
+    }
+    table.skip(secs(300));
+    table.desk.give_up(table.now);
+    let [callers, _] = table.outcomes();
+    assert_eq!(callers.0 + callers.1, 60);
+    assert!(table.desk.wheel.is_empty());
+    assert_eq!((table.desk.active(Role::Caller), table.desk.active(Role::Callee)), (0, 0));
+}
+
 #[test]
 fn a_dates_form_is_rfc_1123s() {
     assert_eq!(rfc1123(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");

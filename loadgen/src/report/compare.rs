@@ -3,7 +3,7 @@
 //! For: `compare A.json B.json`, as a table or as a page.
 //! Not here: judging which is better: the numbers and their ratio are shown.
 
-use super::html::{document, percentiles};
+use super::html::{self, document, percentiles};
 use super::svg::{Axes, Line, Scale, escape, plot};
 use super::{Report, Second, table};
 use std::fmt::Write as _;
@@ -18,7 +18,11 @@ struct Row {
 fn rows(one: &Report, other: &Report) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut row = |what: &str, value: fn(&Report) -> f64| {
-        rows.push(Row { what: what.to_owned(), one: value(one), other: value(other) });
+        let (one, other) = (value(one), value(other));
+        // Nobody watched a process, nothing was late: not worth a line.
+        if one != 0.0 || other != 0.0 {
+            rows.push(Row { what: what.to_owned(), one, other });
+        }
     };
     row("calls begun", |report| report.main_calls().begun as f64);
     row("calls a second", |report| report.main_calls().rate);
@@ -48,6 +52,15 @@ fn rows(one: &Report, other: &Report) -> Vec<Row> {
 }
 
 impl Row {
+    /// Counts have no decimals.
+    fn cells(&self) -> [String; 3] {
+        let cell = |value: f64| match value.fract() == 0.0 {
+            true => format!("{value:.0}"),
+            false => table::short(value),
+        };
+        [cell(self.one), cell(self.other), self.ratio()]
+    }
+
     fn ratio(&self) -> String {
         if self.one > 0.0 { format!("{:.2}", self.other / self.one) } else { "-".to_owned() }
     }
@@ -58,8 +71,8 @@ pub(crate) fn table(one: &Report, other: &Report) -> String {
     let mut text = format!("A  {}\nB  {}\n\n", one.command, other.command);
     let _ = writeln!(text, "{:<28}{:>14}{:>14}{:>9}", "", "A", "B", "B/A");
     for row in rows(one, other) {
-        let (a, b) = (table::short(row.one), table::short(row.other));
-        let _ = writeln!(text, "{:<28}{a:>14}{b:>14}{:>9}", row.what, row.ratio());
+        let [a, b, ratio] = row.cells();
+        let _ = writeln!(text, "{:<28}{a:>14}{b:>14}{ratio:>9}", row.what);
     }
     let _ = writeln!(text, "\nA  {}\nB  {}", one.verdict.sentence(), other.verdict.sentence());
     text
@@ -89,7 +102,7 @@ pub(crate) fn page(one: &Report, other: &Report) -> String {
     body.push_str("</tr>\n");
     for row in rows(one, other) {
         let _ = write!(body, "<tr><th>{}</th>", escape(&row.what));
-        for cell in [table::short(row.one), table::short(row.other), row.ratio()] {
+        for cell in row.cells() {
             let _ = write!(body, "<td class=\"number\">{cell}</td>");
         }
         body.push_str("</tr>\n");
@@ -98,7 +111,7 @@ pub(crate) fn page(one: &Report, other: &Report) -> String {
     let _ = writeln!(body, "{}", percentiles(&[("A", one), ("B", other)]));
     for (title, unit, scale, value) in OVER_TIME {
         let line = |name, report: &Report| {
-            let points = report.seconds.iter().filter_map(|s| Some((s.at, value(s)?)));
+            let points = html::rows(report).filter_map(|(_, s)| Some((s.at, value(s)?)));
             Line::new(name, points.collect())
         };
         let axes = Axes { title, x: ("seconds", Scale::Linear), y: (unit, *scale) };
@@ -139,7 +152,7 @@ mod tests {
         let (one, other) = (report(100, 2.0), report(200, 5.0));
         let text = table(&one, &other);
         let line = text.lines().find(|line| line.starts_with("setup p99 ms")).expect("a line");
-        assert_eq!(line.split_whitespace().skip(3).collect::<Vec<_>>(), ["2.00", "5.00", "2.50"]);
+        assert_eq!(line.split_whitespace().skip(3).collect::<Vec<_>>(), ["2", "5", "2.50"]);
         let page = page(&one, &other);
         assert!(
             page.contains("<td class=\"number\">2.50</td>") && page.contains("First time, p99")

@@ -108,7 +108,7 @@ fn over_time(report: &Report, value: impl Fn(&Second) -> f64) -> Vec<(f64, f64)>
 }
 
 /// The rows with their lengths. The last one may be so short that rates mean nothing.
-fn rows(report: &Report) -> impl Iterator<Item = (f64, &Second)> {
+pub(super) fn rows(report: &Report) -> impl Iterator<Item = (f64, &Second)> {
     let starts = std::iter::once(0.0).chain(report.seconds.iter().map(|second| second.at));
     let rows = starts.zip(&report.seconds).map(|(start, second)| (second.at - start, second));
     rows.filter(|(length, _)| *length > ROW_SECONDS_LEAST)
