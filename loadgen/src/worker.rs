@@ -224,6 +224,7 @@ impl Worker<'_> {
     fn begin(&mut self, now: Instant) {
         if self.flags.wind_down.load(Ordering::Relaxed) {
             self.turns.stop();
+            self.desk.closed = true;
         }
         for _ in 0..BURST {
             let Some((number, due)) = self.turns.take_due(now) else { return };

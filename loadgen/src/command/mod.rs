@@ -80,7 +80,7 @@ pub(crate) struct Common {
     /// How long calls go on beginning, or how long callees alone wait: 500ms, 60s, 2m
     #[arg(long, value_parser = span, default_value = "10s")]
     duration: Duration,
-    /// No more calls than this
+    /// No more calls than this; callees alone stop within a second after so many
     #[arg(long)]
     calls: Option<u64>,
     /// Most calls under way at once; more are not begun, and make the run invalid

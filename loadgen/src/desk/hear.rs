@@ -103,7 +103,8 @@ impl Desk<'_> {
             // A refusal is repeated until it is acknowledged (§17.2.1).
             self.acknowledge(door, from, message);
         }
-        let begins = role == Role::Callee && gist.is_request() && !has_ended;
+        let takes = role == Role::Callee && !self.closed;
+        let begins = takes && gist.is_request() && !has_ended;
         if !begins || !self.is_opening(message, gist) {
             let count = match has_ended {
                 true => &mut self.counters.late_messages,

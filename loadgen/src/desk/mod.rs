@@ -164,6 +164,8 @@ pub(crate) struct Desk<'p> {
     scratch: Vec<u8>,
     /// A scenario wants the run to stop.
     pub(crate) stop_asked: bool,
+    /// Callees take no more calls.
+    pub(crate) closed: bool,
 }
 
 /// More places than this write their messages from scratch, lest the templates fill the memory.
@@ -219,6 +221,7 @@ impl<'p> Desk<'p> {
             answered: 0,
             scratch: Vec::new(),
             stop_asked: false,
+            closed: false,
         }
     }
 

@@ -128,7 +128,7 @@ fn time_axes<'a>(title: &'a str, y: &'a str, scale: Scale) -> Axes<'a> {
 
 fn rates(report: &Report) -> String {
     let lines = [
-        Line::new("offered", over_time(report, |second| second.offered)).dashed(),
+        Line::new("offered", rows(report).map(|(_, s)| (s.at, s.offered)).collect()).dashed(),
         Line::new("begun", per_second(report, |second| second.begun)),
         Line::new("passed", per_second(report, |second| second.succeeded)),
     ];
@@ -228,7 +228,9 @@ fn metrics(report: &Report) -> Vec<String> {
 
 fn growth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let pairs = points.windows(2).filter_map(|pair| match pair {
-        [(from, before), (to, after)] if to > from => Some((*to, (after - before) / (to - from))),
+        [(from, before), (to, after)] if to - from > ROW_SECONDS_LEAST => {
+            Some((*to, (after - before) / (to - from)))
+        }
         _ => None,
     });
     pairs.collect()

@@ -29,9 +29,8 @@ const ON_ANY_STEP: &[&str] = &[
     "display",
     "hide",
 ];
-/// Elements that only say how SIPp prints, or declare variables, which need no declaring here.
-const WITHOUT_EFFECT: &[&str] =
-    &["ResponseTimeRepartition", "CallLengthRepartition", "Reference", "Global", "User"];
+/// Elements that only say how SIPp prints, or which variables it should not warn about.
+const WITHOUT_EFFECT: &[&str] = &["ResponseTimeRepartition", "CallLengthRepartition", "Reference"];
 /// Most steps of a scenario: what it takes to list them by 16 bits elsewhere.
 const STEPS_MAX: usize = 4096;
 
@@ -72,6 +71,8 @@ struct Building {
     timings: Vec<String>,
     /// Methods of the requests sent so far.
     asked: Vec<MethodKind>,
+    /// Transactions that were named (`start_txn`), with their methods.
+    transactions: Vec<(String, MethodKind)>,
 }
 
 impl Building {
@@ -90,7 +91,7 @@ impl Building {
             index += usize::from(is_step(child));
         }
         let (variables, timings, asked) = (Names::default(), Vec::new(), Vec::new());
-        Ok(Building { labels, variables, timings, asked })
+        Ok(Building { labels, variables, timings, asked, transactions: Vec::new() })
     }
 
     fn step(&mut self, element: &Element, index: StepIndex) -> Result<Step, ScenarioError> {
@@ -165,6 +166,9 @@ impl Building {
         let method = template.method();
         if let Some(method) = method.filter(|method| *method != MethodKind::Ack) {
             self.asked.push(method);
+            if let Some(name) = element.attribute("start_txn") {
+                self.transactions.push((name.to_owned(), method));
+            }
         }
         let retransmit = millis(element, "retrans")?;
         let keywords = template.keywords();
@@ -182,7 +186,8 @@ impl Building {
             &[
                 ON_ANY_STEP,
                 &["request", "response", "optional", "timeout", "ontimeout", "rrs", "auth"],
-                &["regexp_match", "lost", "response_txn", "ignoresdp", "advance_state"],
+                // There is no media whose description could be ignored.
+                &["regexp_match", "lost", "response_txn", "ignoresdp"],
             ],
         )?;
         let on_timeout = element.attribute("ontimeout");
@@ -195,7 +200,7 @@ impl Building {
         }
         Ok(Receive {
             wants: self.wants(element)?,
-            optional: matches!(element.attribute("optional"), Some("true" | "global")),
+            optional: flag(element, "optional")?,
             timeout: millis(element, "timeout")?,
             on_timeout: on_timeout.map(|label| self.label(element, label)).transpose()?,
             keep_routes: flag(element, "rrs")?,
@@ -215,7 +220,7 @@ impl Building {
                 Ok(Wants::Request { method, name: name.to_owned() })
             }
             (None, Some(code)) => {
-                let to = self.asked.clone();
+                let to = self.asked_for(element)?;
                 if like {
                     return Ok(Wants::ResponseLike { pattern: pattern(code)?, to });
                 }
@@ -228,6 +233,17 @@ impl Building {
             (Some(_), Some(_)) => Err(element.error("a recv takes a request or a response")),
             (None, None) => Err(element.error("<recv> needs request or response")),
         }
+    }
+
+    /// The requests that a response may answer: those of the transaction that it names, or any.
+    fn asked_for(&self, element: &Element) -> Result<Vec<MethodKind>, ScenarioError> {
+        let Some(name) = element.attribute("response_txn") else { return Ok(self.asked.clone()) };
+        let named = self.transactions.iter().filter(|(known, _)| known == name);
+        let methods: Vec<MethodKind> = named.map(|(_, method)| *method).collect();
+        if methods.is_empty() {
+            return Err(element.error(format!("no send before has start_txn={name:?}")));
+        }
+        Ok(methods)
     }
 
     fn actions(
@@ -359,6 +375,9 @@ mod tests {
             (format!("{BYE}<recv response=\"200\" crypto=\"x\"/>"), 6, "crypto"),
             (format!("{BYE}<recv response=\"20\"/>"), 6, "status"),
             (format!("{BYE}<recv response=\"200\" next=\"x\"/>"), 6, "label"),
+            (format!("{BYE}<recv response=\"200\" response_txn=\"a\"/>"), 6, "start_txn"),
+            (format!("{BYE}<recv response=\"200\" optional=\"global\"/>"), 6, "global"),
+            (format!("{BYE}<Global variables=\"a\"/>"), 6, "Global"),
             ("<nop><action><rtp_echo/></action></nop>".to_owned(), 2, "rtp_echo"),
             ("<send>\n\nBYE sip:[serve]@h SIP/2.0\n</send>".to_owned(), 4, "[serve]"),
         ];
