@@ -203,12 +203,11 @@ impl<'p> Measure<'p> {
         });
         report.messages = messages(&counters, traffic.unwrap_or_default());
         let cpu: Duration = self.latest.iter().map(|latest| latest.cpu).sum();
-        let busiest = self.latest.iter().map(|latest| latest.cpu).max().unwrap_or_default();
         let calls = report.main_calls().begun.max(1) as f64;
         report.generator = Generator {
             cpu_seconds: cpu.as_secs_f64(),
             cpu_micros_per_call: cpu.as_secs_f64() * 1e6 / calls,
-            busiest: busiest.as_secs_f64() / in_all.max(1e-3),
+            busiest: busiest(&report.seconds, of_calls),
             late_starts: counters.late_starts,
             late_after_ms: self.parties.late_after.as_secs_f64() * 1000.0,
             lateness: Timing::of("lateness", &self.lateness),
@@ -220,6 +219,20 @@ impl<'p> Measure<'p> {
         report.verdict = Verdict::of(report, late_max);
         self.report
     }
+}
+
+/// The mean of the busiest threads' shares while calls began: a drain afterwards must not hide it.
+fn busiest(seconds: &[Second], of_calls: f64) -> f64 {
+    let mut start = 0.0;
+    let (mut spent, mut length) = (0.0, 0.0);
+    for second in seconds {
+        if start < of_calls {
+            spent += second.busiest * (second.at - start);
+            length += second.at - start;
+        }
+        start = second.at;
+    }
+    if length > 0.0 { spent / length } else { 0.0 }
 }
 
 fn self_calls(counters: &Counters, role: Role) -> Calls {
@@ -278,3 +291,102 @@ fn messages(counters: &Counters, traffic: Traffic) -> MessageCounts {
 
 /// The length of a full row.
 pub(crate) const ROW: f64 = INTERVAL.as_secs() as f64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desk::Party;
+    use crate::schedule::Profile;
+    use std::net::SocketAddr;
+
+    fn parties() -> Parties {
+        let text = "<scenario><send>BYE sip:a SIP/2.0</send></scenario>";
+        let scenario = crate::scenario::Scenario::read("a.xml", text).expect("a scenario");
+        let callers =
+            Party { scenarios: vec![scenario], weights: vec![1], timing_ids: vec![vec![]] };
+        Parties {
+            callers,
+            callees: Party::default(),
+            fields: Vec::new(),
+            timings: vec!["setup".to_owned()],
+            target: SocketAddr::from(([127, 0, 0, 1], 5060)),
+            remote_ip: String::new(),
+            service: Vec::new(),
+            user: Vec::new(),
+            password: Vec::new(),
+            hold: Duration::ZERO,
+            patience: None,
+            late_after: Duration::from_millis(20),
+            calls_max: 10,
+        }
+    }
+
+    fn snapshot(worker: usize, second: u64, begun: u64, cpu: u64) -> Snapshot {
+        let mut counters = Counters::default();
+        counters.outcomes[0].begun = begun;
+        counters.outcomes[0].succeeded = begun;
+        let mut recent = tally::no_short_times();
+        tally::record(&mut recent, Duration::from_millis(begun));
+        let whole = (second == 1).then(|| crate::worker::Whole {
+            timings: vec![{
+                let mut all = tally::no_times();
+                tally::record(&mut all, Duration::from_millis(begun));
+                all
+            }],
+            lateness: tally::no_times(),
+        });
+        Snapshot {
+            worker,
+            second,
+            counters,
+            traffic: Traffic::default(),
+            cpu: Duration::from_millis(cpu),
+            recent: vec![recent],
+            whole,
+            active: [1, 0],
+            all_begun: second == 1,
+            stop_asked: false,
+            closes: true,
+        }
+    }
+
+    #[test]
+    fn a_row_closes_when_every_worker_has_reported_it() {
+        let parties = parties();
+        let profile: Profile = "10".parse().expect("a profile");
+        let plan = Plan::new(&profile, Some(Duration::from_secs(2)), Duration::ZERO);
+        let mut measure = Measure::new(&parties, &plan, 2);
+        let mut rows = Vec::new();
+        for (worker, second, begun, cpu) in
+            [(0, 0, 5, 100), (1, 0, 5, 300), (1, 1, 10, 1200), (0, 1, 10, 200)]
+        {
+            if measure.take(snapshot(worker, second, begun, cpu)) {
+                measure.close_row(ROW, 0, None);
+                rows.push((worker, second));
+            }
+        }
+        assert_eq!(rows, [(1, 0), (0, 1)]);
+        assert!(!measure.callers_done(), "calls are under way");
+        let report = measure.finish((60.0, 2.0), 0.01, false);
+        let begun: Vec<u64> = report.seconds.iter().map(|second| second.begun).collect();
+        assert_eq!((begun, report.calls.begun, report.calls.intended), (vec![10, 10], 20, 20));
+        // 300 ms of one second, 900 ms of the next: the minute of draining changes nothing.
+        assert!((report.generator.busiest - 0.6).abs() < 1e-9);
+        assert_eq!((report.timings[0].count, report.timings[0].max.round() as u64), (2, 10));
+        assert!(report.verdict.valid && report.verdict.passed);
+    }
+
+    #[test]
+    fn calls_that_never_began_are_missed_unless_someone_cut_the_run_short() {
+        let parties = parties();
+        let profile: Profile = "10".parse().expect("a profile");
+        let plan = Plan::new(&profile, Some(Duration::from_secs(2)), Duration::ZERO);
+        for (cut_short, intended) in [(false, 20), (true, 5)] {
+            let mut measure = Measure::new(&parties, &plan, 1);
+            assert!(measure.take(snapshot(0, 0, 5, 100)));
+            measure.close_row(ROW, 0, None);
+            let report = measure.finish((1.0, 1.0), 0.01, cut_short);
+            assert_eq!((report.calls.intended, report.verdict.valid), (intended, cut_short));
+        }
+    }
+}
