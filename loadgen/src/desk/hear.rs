@@ -105,31 +105,37 @@ impl Desk<'_> {
         }
         let takes = role == Role::Callee && !self.closed;
         let begins = takes && gist.is_request() && !has_ended;
-        if !begins || !self.is_opening(message, gist) {
+        let Some(scenario) = self.opened(message, gist).filter(|_| begins) else {
             let count = match has_ended {
                 true => &mut self.counters.late_messages,
                 false => &mut self.counters.stray,
             };
             *count += 1;
             return;
-        }
+        };
         if self.calls.active[role as usize] >= self.parties.calls_max {
             self.counters.not_begun += 1;
             return;
         }
         self.answered += 1;
         let number = (self.answered - 1) * self.run.workers + self.run.worker + 1;
-        let slot = self.open(role, call_id, number, (door, from), now);
+        let scenario = scenario.unwrap_or_else(|| self.pickers[role as usize].pick());
+        let slot = self.open(role, scenario, call_id, number, (door, from), now);
         self.hear_in_call(slot, now, (door, from), message, gist);
     }
 
-    /// Whether a callee's scenario begins with this request.
-    fn is_opening(&self, message: Message<'_>, gist: Gist) -> bool {
+    /// Whether a callee's scenario begins with this request, and which: `None` inside for any of
+    /// them. What only some of them take, such as the probes of a dispatcher, must not use up the
+    /// turns of the others.
+    fn opened(&self, message: Message<'_>, gist: Gist) -> Option<Option<usize>> {
         let scenarios = &self.parties.callees.scenarios;
-        scenarios.iter().any(|scenario| {
+        let takes = |scenario: &Scenario| {
             let first = scenario.steps.iter().position(|s| matches!(s.does, Does::Receive(_)));
             first.is_some_and(|step| find(scenario, step, None, message, gist).is_some())
-        })
+        };
+        let first = scenarios.iter().position(takes)?;
+        let all = scenarios.iter().skip(first).all(takes);
+        Some(if first == 0 && all { None } else { Some(first) })
     }
 
     fn hear_in_call(

@@ -246,7 +246,9 @@ impl<'p> Desk<'p> {
         }
         let door = Door { place, link: 0 };
         let remote = self.parties.target;
-        let slot = self.open(Role::Caller, &call_id, number, (door, remote), intended);
+        let role = Role::Caller;
+        let scenario = self.pickers[role as usize].pick();
+        let slot = self.open(role, scenario, &call_id, number, (door, remote), intended);
         self.scratch = call_id;
         self.proceed(slot, now, None);
     }
@@ -262,13 +264,13 @@ impl<'p> Desk<'p> {
     fn open(
         &mut self,
         role: Role,
+        scenario: usize,
         call_id: &[u8],
         number: u64,
         (door, remote): (Door, SocketAddr),
         due: Instant,
     ) -> u32 {
         let party = self.parties.of(role);
-        let scenario = self.pickers[role as usize].pick();
         let slot = self.calls.open(role, call_id);
         self.counters.outcomes[role as usize].begun += 1;
         let entropy = &mut self.entropy;

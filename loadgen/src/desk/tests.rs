@@ -208,6 +208,18 @@ fn one_of_a_hundred_is_refused_and_the_cause_is_named() {
 }
 
 #[test]
+fn probes_are_answered_and_use_up_nobodys_turn() {
+    let busy = Kind::Refuse(StatusCode::BUSY_HERE);
+    let callees = builtin(&[(busy, 1), (Kind::Answer, 1)], ms(0));
+    let callers = builtin(&[(Kind::Options, 2), (Kind::Talk, 1)], ms(0));
+    let parties = parties(callers, callees);
+    let mut table = Table::new(&parties);
+    (1..=30).for_each(|number| table.begin(number));
+    table.skip(secs(60));
+    assert_eq!(table.outcomes(), [(25, 5), (30, 0)], "{:?}", table.desk.counters.causes);
+}
+
+#[test]
 fn nobody_there_fails_after_64_t1() {
     let parties = parties(builtin(&[(Kind::Talk, 1)], ms(0)), Vec::new());
     let mut table = Table::new(&parties);

@@ -292,8 +292,22 @@ fn send_joined<'a>(
             SocketAddr::V4(_) | SocketAddr::V6(_) => Err(Errno::EAFNOSUPPORT),
         };
         if sent.is_err() {
-            traffic.unsent += u64::try_from(run.slices.len()).unwrap_or(0);
+            send_apart(fd, run, traffic);
         }
+    }
+}
+
+/// Sends the datagrams of a run that the kernel did not take as one: a route whose device cannot cut
+/// them, or datagrams longer than it carries.
+fn send_apart(fd: RawFd, run: &Joined<'_>, traffic: &mut Traffic) {
+    for slice in &run.slices {
+        traffic.sends += 1;
+        let (slices, flags) = ([*slice], MsgFlags::empty());
+        let sent = match run.to {
+            SocketAddr::V4(to) => sendmsg(fd, &slices, &[], flags, Some(&SockaddrIn::from(to))),
+            SocketAddr::V6(to) => sendmsg(fd, &slices, &[], flags, Some(&SockaddrIn6::from(to))),
+        };
+        traffic.unsent += u64::from(sent.is_err());
     }
 }
 
@@ -315,7 +329,11 @@ fn join<'a>(messages: impl Iterator<Item = (&'a Outgoing, &'a [u8])>) -> Vec<Joi
             None => runs.push(Joined {
                 to: sent.to,
                 size: bytes.len(),
-                slices: vec![IoSlice::new(bytes)],
+                slices: {
+                    let mut slices = Vec::with_capacity(SEGMENTS_USUAL);
+                    slices.push(IoSlice::new(bytes));
+                    slices
+                },
             }),
         }
         *mark = index;
@@ -323,6 +341,8 @@ fn join<'a>(messages: impl Iterator<Item = (&'a Outgoing, &'a [u8])>) -> Vec<Joi
     runs
 }
 
+/// Room of a run before it grows.
+const SEGMENTS_USUAL: usize = 16;
 /// Entries of a table that is small enough to be made for every batch.
 const CALLS_TOLD_APART: usize = 256;
 
