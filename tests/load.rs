@@ -237,6 +237,40 @@ fn a_run_that_proves_nothing_says_so() {
 }
 
 #[test]
+fn kept_runs_become_pages_and_are_compared() {
+    let address = loopback(ports::free());
+    let arguments = ["call", "--target", &address, "--answer", &address, "--calls=20"];
+    let folder = Folder::new("kept");
+    let kept = ["one", "other"].map(|name| {
+        let ended = generator::run(&[&arguments[..], &["--rate=50"]].concat(), LIMIT);
+        folder.write(&format!("{name}.json"), &ended.report.to_string())
+    });
+    let [one, other] = kept.each_ref().map(|path| path.to_str().expect("a readable path"));
+    let page = folder.path().join("page.html");
+    let page_path = page.to_str().expect("a readable path");
+    for command in
+        [vec!["page", one, "--html", page_path], vec!["compare", one, other, "--html", page_path]]
+    {
+        assert!(generator::plain(&command).0, "{command:?}");
+        let text = std::fs::read_to_string(&page).expect("a page");
+        assert!(text.contains("<svg") && text.contains("setup"), "{text}");
+        std::fs::remove_file(&page).expect("removed");
+    }
+    let (passed, table) = generator::plain(&["compare", one, other]);
+    assert!(passed && table.contains("calls begun") && table.contains("1.00"), "{table}");
+}
+
+#[test]
+fn a_search_that_finds_nothing_says_so() {
+    let address = loopback(ports::free());
+    let arguments = ["search", "--target", &address, "--answer", &address, "--rate=4"];
+    let more = ["--duration=1s", "--answers=486", "--late-max=100%", "--no-pin", "--quiet"];
+    let (passed, output) = generator::plain(&[&arguments[..], &more].concat());
+    assert!(!passed && output.contains("highest rate without a failure: 0.0/s"), "{output}");
+    assert!(output.contains("got 486 while waiting for 200"), "{output}");
+}
+
+#[test]
 fn mistakes_end_with_2_and_say_where() {
     let folder = Folder::new("mistakes");
     let unknown =

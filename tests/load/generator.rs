@@ -69,6 +69,14 @@ pub(crate) fn run(arguments: &[&str], limit: Duration) -> Ended {
     Generator::start(arguments).finish(limit)
 }
 
+/// Runs a command that makes no calls of its own; whether it ended well, and what it printed.
+pub(crate) fn plain(arguments: &[&str]) -> (bool, String) {
+    let output = Command::new(binary::strowger_load()).args(arguments).output();
+    let output = output.expect("strowger-load starts");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
 impl Ended {
     /// Checks that all these calls passed, on the side that it names: `calls` or `answered`.
     pub(crate) fn assert_passed(&self, side: &str, calls: u64) {
