@@ -1,5 +1,5 @@
-//! Finding the highest rate without a failure, by the method of RFC 7502 §5: double until something
-//! fails, close in on the limit, then see whether it holds.
+//! Finding the highest rate without a failure, in the sense of RFC 7502: the most calls a second of
+//! which not one fails. Double until something fails, close in on the limit, see whether it holds.
 //!
 //! For: `search`.
 //! Not here: a single run (`run.rs`).

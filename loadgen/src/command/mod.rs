@@ -44,7 +44,7 @@ enum Command {
     Publish(Box<AskArguments>),
     /// Follow a scenario in SIPp's XML
     Scenario(Box<ScenarioArguments>),
-    /// Find the highest rate without a failure (the method of RFC 7502)
+    /// Find the highest rate without a failure (as RFC 7502 defines it)
     Search(Box<SearchArguments>),
     /// Set two runs side by side on one page
     Compare(CompareArguments),
