@@ -149,9 +149,14 @@ fn one_failure_in_a_hundred_is_shown_as_exactly_that_with_its_cause() {
 
 #[test]
 fn calls_of_all_kinds_pass_through_the_proxy() {
-    let port = ports::free();
-    let mut proxy = Proxy::relaying_to(port);
+    let (port, folder) = (ports::free(), Folder::new("load-control"));
+    let control = loopback(ports::free());
+    let file = folder.write("strowger.toml", &format!("[control]\nlisten = \"{control}\"\n"));
+    let file = file.to_str().expect("a readable path");
+    let next_hop = format!("sip:127.0.0.1:{port}");
+    let mut proxy = Proxy::start(&["-f", file, "--next-hop", &next_hop]);
     let (target, answer) = (proxy.address().to_string(), loopback(port));
+    let (page, pid) = (format!("http://{control}"), proxy.process().pid().to_string());
     let ended = generator::run(
         &[
             "call",
@@ -166,11 +171,20 @@ fn calls_of_all_kinds_pass_through_the_proxy() {
             "--mix=talk=6,reinvite=2,update=1,cancel=1",
             "--ports=8",
             "--threads=2",
+            "--control",
+            &page,
+            "--pid",
+            &pid,
         ],
         LIMIT,
     );
     ended.assert_passed("calls", 300);
     ended.assert_passed("answered", 300);
+    // What the proxy says of itself and what it used are in the same report.
+    let system = &ended.report["system"];
+    let during = system["metrics_during"].as_object().expect("metrics");
+    assert!(during.values().any(|points| points.as_array().is_some_and(|p| p.len() > 2)));
+    assert!(system["memory_bytes_most"].as_u64() > Some(1_000_000), "{system}");
     let summary = proxy.summary();
     summary.assert_nothing_shed();
     // Many ports: the kernel gives both shards some of them.

@@ -297,8 +297,8 @@ fn send_joined<'a>(
     }
 }
 
-/// Sends the datagrams of a run that the kernel did not take as one: a route whose device cannot cut
-/// them, or datagrams longer than it carries.
+/// Sends the datagrams of a run that the kernel did not take as one: a route whose device cannot
+/// cut them, or datagrams longer than it carries.
 fn send_apart(fd: RawFd, run: &Joined<'_>, traffic: &mut Traffic) {
     for slice in &run.slices {
         traffic.sends += 1;
