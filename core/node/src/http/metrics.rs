@@ -14,13 +14,8 @@ use std::time::Duration;
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The statistics of the group `dialog`.
-const DIALOG: [&str; 5] = [
-    "active_dialogs",
-    "early_dialogs",
-    "expired_dialogs",
-    "failed_dialogs",
-    "processed_dialogs",
-];
+const DIALOG: [&str; 5] =
+    ["active_dialogs", "early_dialogs", "expired_dialogs", "failed_dialogs", "processed_dialogs"];
 
 /// A family: its kind, and its samples as label text and value.
 #[derive(Default)]
