@@ -300,6 +300,9 @@ impl Module for Dialog {
     }
 
     fn request(&mut self, host: &mut impl Host<Self>, request: &Arrived<'_>) -> Verdict {
+        if self.refer_progress(host, request) {
+            return Verdict::Taken;
+        }
         if !self.settings.scripted {
             self.meet(host, request);
         }
