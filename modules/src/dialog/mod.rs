@@ -424,7 +424,12 @@ impl Cause {
 
 impl Configured for Dialog {
     fn configured(section: &mut Section<'_>, node: &NodeFacts<'_>) -> Dialog {
-        Dialog::new(Settings::from_config(section), node.lasting_secret)
+        let settings = Settings::from_config(section);
+        if settings.database.mode != DbMode::None && !node.has_storage {
+            let mut database = section.section("database");
+            database.problem("db_mode", "there is no storage", "0, or [storage] url");
+        }
+        Dialog::new(settings, node.lasting_secret)
     }
 }
 
