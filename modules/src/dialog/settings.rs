@@ -172,8 +172,8 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Kamailio's values, but CSeq numbers are tracked and BYEs carry the next one; a million dialogs
-    /// a shard.
+    /// Kamailio's values, but CSeq numbers are tracked and BYEs carry the next one; a million
+    /// dialogs a shard.
     fn default() -> Settings {
         Settings {
             stats: true,
