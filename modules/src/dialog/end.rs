@@ -227,7 +227,9 @@ impl Dialog {
         };
         let is_foreign = record.legs.iter().any(|leg| leg.listener.is_none());
         if self.settings.filter_foreign && is_foreign {
-            return;
+            // Another node's: that one ends it, and deletes its row.
+            record.flags.set(Flags::STORED, false);
+            return self.forget(host, id);
         }
         let was_confirmed = record.state == State::Confirmed;
         let has_route = !record.text(Field::TimeoutRoute).is_empty();

@@ -300,6 +300,9 @@ impl Module for Dialog {
     }
 
     fn request(&mut self, host: &mut impl Host<Self>, request: &Arrived<'_>) -> Verdict {
+        if self.refer_progress(host, request) {
+            return Verdict::Taken;
+        }
         if !self.settings.scripted {
             self.meet(host, request);
         }
@@ -421,7 +424,12 @@ impl Cause {
 
 impl Configured for Dialog {
     fn configured(section: &mut Section<'_>, node: &NodeFacts<'_>) -> Dialog {
-        Dialog::new(Settings::from_config(section), node.lasting_secret)
+        let settings = Settings::from_config(section);
+        if settings.database.mode != DbMode::None && !node.has_storage {
+            let mut database = section.section("database");
+            database.problem("db_mode", "there is no storage", "0, or [storage] url");
+        }
+        Dialog::new(settings, node.lasting_secret)
     }
 }
 

@@ -11,9 +11,10 @@ use super::record::Side;
 use super::table::DialogId;
 use super::{Dialog, DialogEventKind, Token};
 use std::io::Write;
-use strowger_sip::message::{Message, MethodKind};
+use strowger_sip::message::{HeaderName, Message, MethodKind, StatusCode};
 use strowger_sip::module::host::NotSent;
-use strowger_sip::module::{Heard, Host, Reach};
+use strowger_sip::module::{Arrived, Heard, Host, Reach};
+use strowger_sip::routing::Reply;
 use strowger_sip::transaction::Id;
 use strowger_sip::transport::Flow;
 
@@ -120,6 +121,31 @@ impl Dialog {
             }
         }
         self.forget_if_free(host, id);
+    }
+
+    /// A NOTIFY about a REFER that was sent from here (RFC 3515 §2.4.4): answered, and told.
+    pub(super) fn refer_progress(
+        &mut self,
+        host: &mut impl Host<Dialog>,
+        request: &Arrived<'_>,
+    ) -> bool {
+        let message = request.incoming.message();
+        let to_us = message.request_uri() == Some(self.settings.controller_contact.as_bytes());
+        let about = message.header(HeaderName::Event).map_or(&[][..], |field| field.value);
+        let is_notify = message.method().map(|method| method.kind()) == Some(MethodKind::Notify);
+        let Some(transaction) = request.transaction else { return false };
+        if !is_notify || !to_us || !about.starts_with(b"refer") {
+            return false;
+        }
+        let call_id = message.call_id().unwrap_or(&[]);
+        let (from, to) = (message.from_tag().unwrap_or(&[]), message.to_tag().unwrap_or(&[]));
+        if let (Some(found), Some(status)) =
+            (self.table.by_tags(call_id, from, to), fragment(message.body()))
+        {
+            self.tell(host, found.dialog, DialogEventKind::ReferProgress(status));
+        }
+        host.reply(transaction, Reply::new(200));
+        true
     }
 
     /// Calls `from`; when it answers, asks it to call `to`, and leaves.
@@ -310,6 +336,12 @@ impl Bridge {
         }
         self.routes = routes;
     }
+}
+
+/// The status in a `message/sipfrag` (RFC 3420).
+fn fragment(body: &[u8]) -> Option<StatusCode> {
+    let digits = body.strip_prefix(b"SIP/2.0 ")?.get(..3)?;
+    StatusCode::new(str::from_utf8(digits).ok()?.parse().ok()?)
 }
 
 fn is_to(heard: Heard<'_>, method: MethodKind) -> bool {

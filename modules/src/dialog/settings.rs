@@ -172,7 +172,8 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Kamailio's values; BYEs with the next CSeq number; a million dialogs a shard.
+    /// Kamailio's values, but CSeq numbers are tracked and BYEs carry the next one; a million
+    /// dialogs a shard.
     fn default() -> Settings {
         Settings {
             stats: true,
@@ -210,7 +211,7 @@ impl Default for Settings {
             },
             controller: "sip:controller@kamailio.org".into(),
             controller_contact: "sip:controller@kamailio.org:5060".into(),
-            track_cseq: false,
+            track_cseq: true,
             bye_bump: 0,
             refer_bye: true,
             profiles: vec![(CALLER_PROFILE.into(), true)],

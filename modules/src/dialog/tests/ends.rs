@@ -183,6 +183,24 @@ fn a_party_is_referred_example_22() {
     assert_eq!(bye.header("CSeq"), "10 BYE");
     call.answer(B, &bye, "200 OK", "b1");
     assert!(call.shows("\"state\":4,"));
+    // How it goes on is told to this node, whose contact the REFER has named.
+    let notify = format!(
+        "NOTIFY sip:controller@kamailio.org:5060 SIP/2.0
+Via: SIP/2.0/UDP 192.0.2.20;branch=z9hG4bKn
+From: <sip:b@example.com>;tag=b1
+To: <sip:a@example.com>;tag=a1
+Call-ID: {CALL}
+CSeq: 1 NOTIFY
+Event: refer
+Max-Forwards: 70
+Content-Type: message/sipfrag
+Content-Length: 16
+
+SIP/2.0 200 OK
+"
+    );
+    find(&call.receive(B, &notify), "SIP/2.0 200");
+    assert_eq!((call.told("Refer(202)"), call.told("Refer(200)")), (1, 1));
     // What the caller sends next comes after both.
     let info = find(&call.caller("INFO", &ok, "b1", ""), "INFO");
     assert_eq!(info.header("CSeq"), "11 INFO");

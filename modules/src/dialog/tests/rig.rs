@@ -96,6 +96,7 @@ impl Routing for House {
             DialogEventKind::Response(_) | DialogEventKind::ResponseWithin(..) => return,
             DialogEventKind::Early(status) => format!("Early({})", status.code()),
             DialogEventKind::Failed(status) => format!("Failed({})", status.code()),
+            DialogEventKind::ReferProgress(status) => format!("Refer({})", status.code()),
             DialogEventKind::EndConfirmed(status) => format!("EndConfirmed({})", status.code()),
             kind @ (DialogEventKind::Created
             | DialogEventKind::Spiraled
@@ -107,7 +108,6 @@ impl Routing for House {
             | DialogEventKind::Timeout
             | DialogEventKind::Expired(_)
             | DialogEventKind::Loaded
-            | DialogEventKind::ReferProgress(_)
             | DialogEventKind::Destroyed) => format!("{kind:?}"),
         };
         self.log.borrow_mut().push(line);

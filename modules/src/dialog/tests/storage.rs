@@ -147,6 +147,25 @@ fn a_lifetime_that_ended_meanwhile_ends_at_once_example_19() {
 }
 
 #[test]
+fn another_nodes_call_is_left_to_it() {
+    let (_, mut tables, _) = answered(DbMode::Realtime);
+    let place = |column| DIALOG.place(column).expect("a column");
+    for (_, record) in tables.rows.values_mut() {
+        if let Some(record) = record.as_mut().filter(|record| record.len() > 10) {
+            record[place("timeout")] = Datum::Integer(1_800_000_100);
+            record[place("caller_sock")] = Datum::Text("udp:198.51.100.1:5060".into());
+        }
+    }
+    let mut call = Call::new(Settings { filter_foreign: true, ..stored(DbMode::Realtime) });
+    call.skip(ms(500));
+    tables.load(&mut call);
+    call.skip(secs(120));
+    assert_eq!((call.told("End"), call.told("Destroyed"), call.counts()[0]), (0, 1, 0));
+    tables.take(&mut call);
+    assert_eq!(tables.of("dialog").len(), 1);
+}
+
+#[test]
 fn a_variable_that_is_removed_is_deleted() {
     let (mut call, mut tables, ok) = answered(DbMode::Realtime);
     assert_eq!(tables.of("dialog_vars").len(), 1);
