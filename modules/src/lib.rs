@@ -9,6 +9,7 @@ pub mod auth;
 #[cfg(test)]
 pub(crate) mod bench;
 pub mod dispatcher;
+mod elsewhere;
 pub mod json;
 mod keyed;
 pub mod location;

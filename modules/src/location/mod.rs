@@ -26,6 +26,7 @@ mod tests;
 
 pub(crate) use aor::unescape;
 pub use aor::{AOR_BYTES_MAX, Aor, AorFault, AorRules};
+pub(crate) use apply::{listener_of, socket_text};
 pub use change::{CONTACTS_PER_AOR_MAX, Change, Ordering, Refusal, Wanted, Which, Wish};
 pub use contact::{Contact, Facts, Origin, Texts};
 pub use event::{ContactEvent, ContactEventKind};

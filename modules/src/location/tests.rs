@@ -343,6 +343,34 @@ fn keep_alives_are_spread_over_their_interval() {
 }
 
 #[test]
+fn keep_alives_can_name_the_user() {
+    let domain = "ka.example.com".to_owned();
+    let mut town = Town::new(1, &kept_alive(KeepAlive { mode: 1, domain, ..KeepAlive::default() }));
+    town.register(&user("bob", 1));
+    let sent = town.advance(45);
+    let request = sent.iter().find(|s| s.text.starts_with("OPTIONS")).expect("a keep-alive");
+    assert!(request.text.starts_with("OPTIONS sip:bob@192.0.2.10 SIP/2.0"));
+    assert_eq!(values(&request.text, "To"), ["<sip:bob@ka.example.com>"]);
+}
+
+#[test]
+fn keep_alives_can_go_to_contacts_of_this_node_alone() {
+    let node = |server_id| {
+        let keep_alive = KeepAlive { mode: 1, own_only: true, ..KeepAlive::default() };
+        let db_mode = DbMode::Realtime;
+        house(Settings { keep_alive, server_id, db_mode, ..Settings::default() })
+    };
+    for (restarted_as, pinged) in [(1, true), (2, false)] {
+        let mut town = Town::new(1, &node(1));
+        town.register(&user("bob", 1));
+        let mut town = town.restarted(1, &node(restarted_as));
+        assert_eq!(contacts(&mut town), 1);
+        let sent = town.advance(60);
+        assert_eq!(sent.iter().any(|s| s.text.starts_with("OPTIONS")), pinged, "{restarted_as}");
+    }
+}
+
+#[test]
 fn a_contact_that_stays_silent_is_removed() {
     let timeout = secs(60);
     let mut town =

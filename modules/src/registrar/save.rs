@@ -11,9 +11,10 @@ use super::read::Registration;
 use crate::auth::Authenticated;
 use crate::location::{Answer as Located, Aor, Contact, Locating, Location, Operation, Refusal};
 use std::rc::Rc;
-use strowger_sip::message::{Message, MethodKind, Uri};
+use strowger_sip::message::{EditError, Message, MethodKind, Uri};
 use strowger_sip::module::Has;
 use strowger_sip::routing::{Answer, ListOf, Reply, Request, Routing};
+use strowger_sip::transport::ListenerId;
 
 /// On whose behalf a REGISTER is carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct SaveOptions {
     pub(super) flags: u32,
     pub(super) cflags: u32,
     pub(super) quiet: bool,
+    pub(super) exact_expires: bool,
+    pub(super) socket_from_header: bool,
 }
 
 impl SaveOptions {
@@ -69,6 +72,23 @@ impl SaveOptions {
     #[must_use]
     pub fn one_contact(mut self) -> SaveOptions {
         self.one_contact = true;
+        self
+    }
+
+    /// Lifetimes are granted as they are, whatever `expires_range` and `default_expires_range` say
+    /// (flag 8).
+    #[must_use]
+    pub fn exact_expires(mut self) -> SaveOptions {
+        self.exact_expires = true;
+        self
+    }
+
+    /// The agent is reached by the listener that the header `sock_hdr_name` names, where that is
+    /// one of this node (`sock_flag`): the REGISTER came by way of a node that shares addresses
+    /// with this one. To be set for requests from such a node alone.
+    #[must_use]
+    pub fn socket_from_header(mut self) -> SaveOptions {
+        self.socket_from_header = true;
         self
     }
 
@@ -159,6 +179,12 @@ pub trait Saving<N, L> {
         who: impl Into<Registrant>,
         options: &SaveOptions,
     ) -> impl Future<Output = Result<Saved, NotSaved>>;
+
+    /// Tells the next hop which socket this request was received by, in a header of this name.
+    ///
+    /// # Errors
+    /// When the edit is refused.
+    fn add_sock_hdr(&mut self, name: &str) -> Result<(), EditError>;
 }
 
 impl<R: Routing, N, L> Saving<N, L> for Request<'_, R>
@@ -180,6 +206,15 @@ where
         let saved = carry_out(self, &who.into(), options).await;
         self.module(|registrar: &mut Registrar, _, _| registrar.count(saved.is_ok()));
         saved.map_err(|cause| NotSaved { cause, retry_after_seconds })
+    }
+
+    fn add_sock_hdr(&mut self, name: &str) -> Result<(), EditError> {
+        let id = self.source().listener;
+        let socket = self.module(|_: &mut Registrar, host, _| {
+            let listeners = strowger_sip::module::Host::listeners(host);
+            crate::location::socket_text(listeners, id)
+        });
+        self.append_header(name, &socket)
     }
 }
 
@@ -207,6 +242,7 @@ where
         (settings.use_domain, flag, location.today(host))
     });
     let flow = request.source();
+    let socket = if options.socket_from_header { socket_of(request, message) } else { None };
     let read = request.module(|registrar: &mut Registrar, host, _| {
         let entropy = strowger_sip::module::Host::entropy(host);
         let mut reading = super::read::Reading {
@@ -216,6 +252,7 @@ where
             entropy,
             today,
             flow,
+            socket,
             nat_flag,
         };
         reading.registration(message, &to)
@@ -244,6 +281,19 @@ where
         writing.ok(&aor, &to, &done.bindings, &echo)
     });
     Ok(Saved { kind, aor, bindings: done.bindings, reply })
+}
+
+/// The listener that a header names as `udp:192.0.2.1:5060`, if it is one of this node.
+fn socket_of<R: Routing, N>(request: &Request<'_, R>, message: Message<'_>) -> Option<ListenerId>
+where
+    ListOf<R>: Has<Registrar, N>,
+{
+    request.module(|registrar: &mut Registrar, host, _| {
+        let name = registrar.settings.sock_hdr_name.as_bytes();
+        let value = message.header_named(name).filter(|_| !name.is_empty())?.value;
+        let value = std::str::from_utf8(value).ok()?.trim();
+        crate::location::listener_of(strowger_sip::module::Host::listeners(host), value)
+    })
 }
 
 /// RFC 3261 §10.3 steps 4 and 5.
