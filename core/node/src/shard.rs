@@ -145,7 +145,7 @@ impl<E: ShardEngine, U: DatagramEngine> Shard<E, U> {
         let mut stage = Stage::Awake;
         loop {
             let now = turn.shard.clock.now();
-            let pace = turn.take(now).or(turn.tell_others());
+            let pace = turn.take(now).or(turn.tell_others(now));
             match turn.obey(now) {
                 Fate::Alive => {}
                 Fate::Over => return Ok(()),
@@ -427,6 +427,9 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
                 streams.send(now, Sender { shard: from, origin }, flow, bytes);
             }
         }
+        for (connection, lifespan) in parcel.lifespans.drain(..) {
+            shard.streams.iter_mut().for_each(|own| own.set_lifespan(now, connection, lifespan));
+        }
         for origin in parcel.unsent.drain(..) {
             shard.engine.handle(now, Input::Unsent(origin), out);
         }
@@ -464,8 +467,17 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
     }
 
     /// Gives other shards, and this one, what the engine has for them.
-    fn tell_others(&mut self) -> Pace {
+    fn tell_others(&mut self, now: Instant) -> Pace {
         let Turn { shard, out, own, counters, .. } = self;
+        for (connection, lifespan) in out.lifespans.drain(..) {
+            let owner = stream::owner(connection);
+            if owner == shard.id {
+                let streams = shard.streams.iter_mut();
+                streams.for_each(|own| own.set_lifespan(now, connection, lifespan));
+            } else if shard.mesh.post_lifespan(owner, (connection, lifespan)) == Posted::Shed {
+                counters.shed += 1;
+            }
+        }
         for (to, message) in out.peers.drain(..) {
             if to == shard.id && own.len() < OWN_MESSAGES_MAX {
                 own.push_back(message);
@@ -553,7 +565,7 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
                     self.shard.engine.handle(now, Input::Drain, &mut self.out);
                     self.shard.streams.iter_mut().for_each(Streams::stop_accepting);
                     self.send(now);
-                    self.tell_others();
+                    self.tell_others(now);
                 }
                 Command::Report => drop(self.shard.answers.send(Answer::Report(self.summary()))),
                 Command::Stop => {

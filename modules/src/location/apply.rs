@@ -117,7 +117,7 @@ impl Location {
         if contacts.is_empty() && self.contacts_here(aor).is_empty() {
             return Ok(());
         }
-        let tracks = self.settings.handle_lost_tcp;
+        let tracks = self.settings.handle_lost_tcp || self.settings.close_expired_tcp;
         let before = tracks.then(|| (self.find(aor), streams::of(self.contacts_here(aor))));
         let after = tracks.then(|| streams::of(&contacts));
         let changed = self.table(host).change(aor, |kept| {
@@ -177,7 +177,11 @@ impl Location {
         let (gone, kept): (Vec<Contact>, Vec<Contact>) =
             record.contacts.iter().cloned().partition(is_over);
         self.counters.expired += gone.len() as u64;
+        let connections = streams::of(&gone);
         self.drop_contacts(host, &aor, gone, kept, ContactEventKind::Expire);
+        if self.settings.close_expired_tcp {
+            connections.into_iter().for_each(|connection| self.expired_over(host, connection));
+        }
     }
 
     /// Removes contacts without being asked by a request.

@@ -96,7 +96,7 @@ pub struct Location {
     last_version: Version,
     last_ruid: u64,
     sweep: Option<Sweep>,
-    /// Kept with `handle_lost_tcp`.
+    /// Kept with `handle_lost_tcp` or `close_expired_tcp`.
     streams: Streams,
     /// Where a resynchronisation with storage has got to.
     resync: Option<Resync>,
@@ -262,6 +262,7 @@ impl Module for Location {
                 Err(job) => self.answer_to(job, Asker { shard: from, ask }),
             },
             Peer::Lost(connection) => self.lost(host, connection),
+            Peer::Unused { connection, first } => self.unused(host, connection, first),
             Peer::Answer { ask, answer } => self.asks.answer(host, ask, answer),
         }
     }

@@ -114,6 +114,9 @@ pub struct Settings {
     pub skip_remote_socket: bool,
     /// `handle_lost_tcp`: a lost connection removes its bindings.
     pub handle_lost_tcp: bool,
+    /// `close_expired_tcp`: a connection is closed when the last contact that is reached over it
+    /// has expired.
+    pub close_expired_tcp: bool,
     /// `db_clean_tcp`: rows of contacts over connections are deleted at start.
     pub db_clean_tcp: bool,
     /// `db_timer_clean`: rows are deleted from storage as soon as they have ended, whoever wrote
@@ -142,6 +145,7 @@ impl Default for Settings {
             server_id_filter: false,
             skip_remote_socket: false,
             handle_lost_tcp: false,
+            close_expired_tcp: false,
             db_clean_tcp: false,
             db_timer_clean: false,
             contacts_max: 1 << 20,
@@ -183,6 +187,7 @@ impl Settings {
             server_id_filter: flag(section, "server_id_filter", false),
             skip_remote_socket: flag(section, "skip_remote_socket", false),
             handle_lost_tcp: flag(section, "handle_lost_tcp", false),
+            close_expired_tcp: flag(section, "close_expired_tcp", false),
             db_clean_tcp: flag(section, "db_clean_tcp", false),
             db_timer_clean: flag(section, "db_timer_clean", false),
             contacts_max: section

@@ -8,6 +8,7 @@
 use super::Registrar;
 use super::fault::{NotSaved, SaveFault};
 use super::read::Registration;
+use super::settings::Settings;
 use crate::auth::Authenticated;
 use crate::location::{Answer as Located, Aor, Contact, Locating, Location, Operation, Refusal};
 use std::rc::Rc;
@@ -203,7 +204,7 @@ where
         let settings =
             self.module(|registrar: &mut Registrar, _, _| Rc::clone(&registrar.settings));
         let retry_after_seconds = settings.retry_after;
-        let saved = carry_out(self, &who.into(), options).await;
+        let saved = carry_out(self, &who.into(), options, &settings).await;
         self.module(|registrar: &mut Registrar, _, _| registrar.count(saved.is_ok()));
         saved.map_err(|cause| NotSaved { cause, retry_after_seconds })
     }
@@ -222,6 +223,7 @@ async fn carry_out<R: Routing, N, L>(
     request: &Request<'_, R>,
     who: &Registrant,
     options: &SaveOptions,
+    settings: &Settings,
 ) -> Result<Saved, SaveFault>
 where
     ListOf<R>: Has<Registrar, N> + Has<Location, L>,
@@ -265,6 +267,9 @@ where
         Located::Refused(refusal) => return Err(SaveFault::Refused(refusal)),
         Located::Found(_) => return Err(SaveFault::Refused(Refusal::Unavailable)),
     };
+    if settings.tcp_persistent_flag.is_some_and(|bit| options.flags & (1 << bit) != 0) {
+        keep_connection(request, &done.bindings);
+    }
     let kind = match (queried, done.added, done.updated, done.removed) {
         (true, _, _, _) => SaveKind::Queried,
         (false, 1.., _, _) => SaveKind::Added,
@@ -281,6 +286,18 @@ where
         writing.ok(&aor, &to, &done.bindings, &echo)
     });
     Ok(Saved { kind, aor, bindings: done.bindings, reply })
+}
+
+/// The connection of a request stays while contacts over it last.
+fn keep_connection<R: Routing, L>(request: &Request<'_, R>, bindings: &[Contact])
+where
+    ListOf<R>: Has<Location, L>,
+{
+    if let Some(connection) = request.source().connection {
+        request.module(|location: &mut Location, host, _| {
+            location.keep_connection(host, connection, bindings);
+        });
+    }
 }
 
 /// The listener that a header names as `udp:192.0.2.1:5060`, if it is one of this node.

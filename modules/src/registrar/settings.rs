@@ -92,6 +92,9 @@ pub struct Settings {
     pub contact_max_size: usize,
     /// `use_expired_contacts`: look-ups give expired contacts too, while they are kept.
     pub use_expired_contacts: bool,
+    /// `tcp_persistent_flag`: which flag of a REGISTER keeps the connection that it came over as
+    /// long as its contacts last, however idle.
+    pub tcp_persistent_flag: Option<u32>,
     /// `sock_hdr_name`: where a proxy before this one says which socket it received the request
     /// by; read for [`super::SaveOptions::socket_from_header`]; empty for none.
     pub sock_hdr_name: String,
@@ -124,6 +127,7 @@ impl Default for Settings {
             flow_timer: 0,
             contact_max_size: 512,
             use_expired_contacts: false,
+            tcp_persistent_flag: None,
             sock_hdr_name: String::new(),
         }
     }
@@ -179,6 +183,9 @@ impl Settings {
             flow_timer: number(section, "flow_timer", 0, 0..=86_400),
             contact_max_size: number(section, "contact_max_size", 512, 32..=512) as usize,
             use_expired_contacts: flag(section, "use_expired_contacts", false),
+            tcp_persistent_flag: section
+                .integer_if_set("tcp_persistent_flag", 0..=31)
+                .and_then(|bit| u32::try_from(bit).ok()),
             sock_hdr_name: section.string_or("sock_hdr_name", ""),
         };
         if settings.max_expires > 0 && settings.max_expires < settings.min_expires {
@@ -196,14 +203,13 @@ impl Settings {
 }
 
 /// Kamailio's parameters that name variables of a script, or sockets, which have no names here.
-const ELSEWHERE: [Elsewhere; 7] = [
+const ELSEWHERE: [Elsewhere; 6] = [
     ("received_avp", Anyway::Nothing, "`SaveOptions::received(uri)`"),
     ("xavp_cfg", Anyway::Nothing, "`SaveOptions` and `Match`"),
     ("xavp_rcd", Anyway::Nothing, "`Found::contacts()` and `Saved::bindings`"),
     ("event_callback", Anyway::Nothing, "a module that listens to `ContactEvent`"),
     ("lookup_filter_mode", Anyway::Number(0), "`Found::of_instance(..)`"),
     ("sock_mode", Anyway::Number(0), "nothing: a socket is stored by its address"),
-    ("tcp_persistent_flag", Anyway::Nothing, "[tcp] `tcp_connection_lifetime`"),
 ];
 
 #[cfg(test)]
