@@ -335,6 +335,27 @@ mod tests {
     }
 
     #[test]
+    fn lifespans_arrive_once_and_are_bounded() {
+        let (mut one, mut two) = pair(1);
+        let lifespan = (ConnectionId(7), Lifespan::Over);
+        for _ in 0..PARCEL_PEERS_MAX {
+            assert_eq!(one.post_lifespan(ShardId(1), lifespan), Posted::Taken);
+        }
+        one.flush();
+        let (from, parcel) = two.next_arrival().expect("a parcel");
+        assert_eq!(parcel.lifespans, vec![lifespan; PARCEL_PEERS_MAX]);
+        // The only parcel is out: what waits for the next one has its bound.
+        for _ in 0..PARCEL_PEERS_MAX {
+            assert_eq!(one.post_lifespan(ShardId(1), lifespan), Posted::Taken);
+        }
+        assert_eq!(one.post_lifespan(ShardId(1), lifespan), Posted::Shed);
+        two.give_back(from, parcel);
+        one.flush();
+        assert_eq!(two.next_arrival().map(|(_, parcel)| parcel.lifespans.len()), Some(1024));
+        assert!(two.next_arrival().is_none() && one.is_flushed());
+    }
+
+    #[test]
     fn datagrams_and_messages_arrive_together_and_in_order() {
         let (mut one, mut two) = pair(8);
         for n in 0..5 {
