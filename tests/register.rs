@@ -147,6 +147,47 @@ fn a_contact_ends_with_its_connection_where_that_is_wanted() {
 }
 
 #[test]
+fn a_connection_lives_as_long_as_its_contact_where_that_is_wanted() {
+    // What is registered for long keeps its connection, and what has expired ends it, both
+    // against what `tcp_connection_lifetime` says.
+    for (lifetime, settings, expires, left) in [
+        ("1s", "[registrar]\ntcp_persistent_flag = 2\n", 600, 8),
+        ("1s", "", 600, 0),
+        ("1h", "[registrar]\nmin_expires = 1\n[usrloc]\nclose_expired_tcp = 1\n", 2, 0),
+    ] {
+        let folder = Folder::new("register-kept");
+        let text = format!(
+            "[routing]\nregistrar = true\ndomains = [\"example.com\"]\n\
+             [tcp]\ntcp_connection_lifetime = \"{lifetime}\"\n{settings}"
+        );
+        let file = folder.write("strowger.toml", &text);
+        let file = file.to_str().expect("a readable path");
+        let mut proxy = Proxy::start(&["--listen", "tcp:127.0.0.1:0", "-f", file]);
+        let mut agents: Vec<Connection> =
+            (0..8).map(|_| Connection::open(proxy.address_of("tcp", "127.0.0.1"))).collect();
+        for (number, agent) in agents.iter_mut().enumerate() {
+            let expires = format!("Expires: {expires}\r\n");
+            let register = agent.request("REGISTER", "sip:example.com", &expires);
+            let to = format!("To: <sip:user{number}@example.com>");
+            agent.send(register.replace("To: <sip:example.com>", &to).as_bytes());
+            let answer = agent.answer(Instant::now() + PATIENCE);
+            assert_eq!(datagram::status(&answer), Some(200), "{answer}");
+        }
+        // Long enough for every connection to be idle several times over.
+        std::thread::sleep(Duration::from_secs(5));
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let summary = proxy.summary();
+            if summary.counted("tcp_connections") == left {
+                break;
+            }
+            assert!(Instant::now() < until, "{text} {summary:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+#[test]
 fn who_is_not_registered_or_has_no_password_is_refused() {
     let folder = Folder::new("register-refused");
     let proxy = registrar(&folder, "domains = [\"example.com\"]\n");

@@ -10,6 +10,7 @@ pub mod auth;
 pub(crate) mod bench;
 pub mod dialog;
 pub mod dispatcher;
+mod elsewhere;
 pub mod json;
 mod keyed;
 pub mod location;

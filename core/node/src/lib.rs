@@ -21,6 +21,7 @@ pub mod lists;
 mod mesh;
 pub mod node;
 mod resolve;
+mod rest;
 pub mod secret;
 pub mod settings;
 mod shard;

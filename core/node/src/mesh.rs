@@ -19,7 +19,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use strowger_sip::actions::{Origin, Sends};
 use strowger_sip::shard::ShardId;
 use strowger_sip::time::{Duration, Instant};
-use strowger_sip::transport::Flow;
+use strowger_sip::transport::{ConnectionId, Flow, Lifespan};
 
 /// Datagrams in one parcel. A guess: several turns of the loop at full batches.
 const PARCEL_DATAGRAMS_MAX: usize = 256;
@@ -58,6 +58,8 @@ pub(crate) struct Parcel<P> {
     pub(crate) sends: Sends,
     /// Who could not send over connections of the sender.
     pub(crate) unsent: Vec<Origin>,
+    /// How long connections of the receiver are to live.
+    pub(crate) lifespans: Vec<(ConnectionId, Lifespan)>,
     /// In order of sending.
     pub(crate) peers: Vec<P>,
 }
@@ -65,12 +67,14 @@ pub(crate) struct Parcel<P> {
 impl<P> Parcel<P> {
     fn new() -> Parcel<P> {
         let (datagrams, sends) = (Sends::default(), Sends::default());
-        Parcel { datagrams, oldest: None, sends, unsent: Vec::new(), peers: Vec::new() }
+        let (unsent, lifespans, peers) = (Vec::new(), Vec::new(), Vec::new());
+        Parcel { datagrams, oldest: None, sends, unsent, lifespans, peers }
     }
 
     fn is_empty(&self) -> bool {
-        let Parcel { datagrams, oldest: _, sends, unsent, peers } = self;
-        datagrams.is_empty() && sends.is_empty() && unsent.is_empty() && peers.is_empty()
+        let Parcel { datagrams, oldest: _, sends, unsent, lifespans, peers } = self;
+        let messages = datagrams.is_empty() && sends.is_empty() && peers.is_empty();
+        messages && unsent.is_empty() && lifespans.is_empty()
     }
 
     fn has_room_for_datagram(&self) -> bool {
@@ -80,7 +84,8 @@ impl<P> Parcel<P> {
     }
 
     fn has_room_for_peer(&self) -> bool {
-        self.peers.len() + self.unsent.len() < PARCEL_PEERS_MAX
+        let others = self.unsent.len() + self.lifespans.len();
+        self.peers.len() + others < PARCEL_PEERS_MAX
     }
 
     fn clear(&mut self) {
@@ -89,6 +94,7 @@ impl<P> Parcel<P> {
         self.oldest = None;
         self.sends.clear_down_to(2 * PARCEL_BYTES_MAX);
         self.unsent.clear();
+        self.lifespans.clear();
         self.peers.clear();
     }
 }
@@ -174,6 +180,17 @@ impl<P> Mesh<P> {
     pub(crate) fn post_unsent(&mut self, to: ShardId, origin: Origin) -> Posted {
         let Some(lane) = self.lane_for_peer(to) else { return Posted::Shed };
         lane.pending.unsent.push(origin);
+        Posted::Taken
+    }
+
+    /// Takes along how long a connection of another shard is to live.
+    pub(crate) fn post_lifespan(
+        &mut self,
+        to: ShardId,
+        lifespan: (ConnectionId, Lifespan),
+    ) -> Posted {
+        let Some(lane) = self.lane_for_peer(to) else { return Posted::Shed };
+        lane.pending.lifespans.push(lifespan);
         Posted::Taken
     }
 
@@ -315,6 +332,27 @@ mod tests {
         let messages = parcel.peers.drain(..).collect();
         mesh.give_back(from, parcel);
         Some((bytes, messages))
+    }
+
+    #[test]
+    fn lifespans_arrive_once_and_are_bounded() {
+        let (mut one, mut two) = pair(1);
+        let lifespan = (ConnectionId(7), Lifespan::Over);
+        for _ in 0..PARCEL_PEERS_MAX {
+            assert_eq!(one.post_lifespan(ShardId(1), lifespan), Posted::Taken);
+        }
+        one.flush();
+        let (from, parcel) = two.next_arrival().expect("a parcel");
+        assert_eq!(parcel.lifespans, vec![lifespan; PARCEL_PEERS_MAX]);
+        // The only parcel is out: what waits for the next one has its bound.
+        for _ in 0..PARCEL_PEERS_MAX {
+            assert_eq!(one.post_lifespan(ShardId(1), lifespan), Posted::Taken);
+        }
+        assert_eq!(one.post_lifespan(ShardId(1), lifespan), Posted::Shed);
+        two.give_back(from, parcel);
+        one.flush();
+        assert_eq!(two.next_arrival().map(|(_, parcel)| parcel.lifespans.len()), Some(1024));
+        assert!(two.next_arrival().is_none() && one.is_flushed());
     }
 
     #[test]

@@ -14,21 +14,17 @@ use crate::doorbell::{Chime, Doorbell};
 use crate::engine::ShardEngine;
 use crate::mesh::{Mesh, Posted};
 use crate::resolve::{Asker, Heard};
+use crate::rest::{Line, rest, watch};
 use crate::storage::{More, Outlet};
 use crate::stream::{self, Arrival, Sender, Streams, Taken};
 use crate::udp::ready::Readiness;
 use crate::udp::{DatagramEngine, Ready, Woken};
-use glommio::timer::Timer;
-use std::cell::Cell;
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::task::Poll;
 use std::time::Duration;
 use strowger_sip::actions::{Actions, Origin, Sends};
 use strowger_sip::engine::Input;
@@ -57,23 +53,6 @@ const NAP_MAX: Duration = Duration::from_millis(1);
 /// machine freezes at the wrong moment: this is half of T1, so that a repeated request is not lost
 /// too.
 const IDLE_MAX: Duration = Duration::from_millis(250);
-
-/// One socket and the task that watches it while the shard sleeps.
-struct Line {
-    // There may be something to receive.
-    look: Cell<bool>,
-    // The watcher waits for the socket.
-    watched: Cell<bool>,
-    // Rung to have the watcher wait.
-    watch: Bell,
-}
-
-impl Line {
-    fn new() -> Rc<Line> {
-        let (look, watched) = (Cell::new(true), Cell::new(false));
-        Rc::new(Line { look, watched, watch: Bell::default() })
-    }
-}
 
 /// Everything that one shard owns.
 pub(crate) struct Shard<E: ShardEngine, U> {
@@ -126,7 +105,7 @@ impl<E: ShardEngine, U: DatagramEngine> Shard<E, U> {
         let mut stage = Stage::Awake;
         loop {
             let now = turn.shard.clock.now();
-            let pace = turn.take(now).or(turn.tell_others());
+            let pace = turn.take(now).or(turn.tell_others(now));
             match turn.obey(now) {
                 Fate::Alive => {}
                 Fate::Over => return Ok(()),
@@ -211,36 +190,6 @@ enum Stage {
     Drowsy,
     /// A nap found nothing either: time to sleep.
     Tired,
-}
-
-/// Waits for a socket each time it is told to, and tells the loop.
-async fn watch(readiness: Readiness, line: Rc<Line>, bell: Rc<Bell>) {
-    loop {
-        line.watch.wait().await;
-        readiness.wait().await;
-        line.watched.set(false);
-        line.look.set(true);
-        bell.ring();
-    }
-}
-
-/// Sleeps until the bell rings or the deadline comes. The timer is kept from rest to rest:
-/// deadlines mostly move away, so that it is cheaper to wake once too early than to set it anew
-/// each time.
-async fn rest(bell: &Bell, alarm: &mut Option<(Instant, Timer)>, now: Instant, deadline: Instant) {
-    if alarm.as_ref().is_none_or(|(at, _)| *at > deadline || *at <= now) {
-        *alarm = Some((deadline, Timer::new(deadline - now)));
-    }
-    let mut ring = pin!(bell.wait());
-    poll_fn(|context| {
-        let rung = ring.as_mut().poll(context).is_ready();
-        let late = match alarm {
-            Some((_, timer)) => pin!(timer).poll(context).is_ready(),
-            None => false,
-        };
-        if rung || late { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
 }
 
 /// Whether the shard goes on.
@@ -408,6 +357,9 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
                 streams.send(now, Sender { shard: from, origin }, flow, bytes);
             }
         }
+        for (connection, lifespan) in parcel.lifespans.drain(..) {
+            shard.streams.iter_mut().for_each(|own| own.set_lifespan(now, connection, lifespan));
+        }
         for origin in parcel.unsent.drain(..) {
             shard.engine.handle(now, Input::Unsent(origin), out);
         }
@@ -445,8 +397,17 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
     }
 
     /// Gives other shards, and this one, what the engine has for them.
-    fn tell_others(&mut self) -> Pace {
+    fn tell_others(&mut self, now: Instant) -> Pace {
         let Turn { shard, out, own, counters, .. } = self;
+        for (connection, lifespan) in out.lifespans.drain(..) {
+            let owner = stream::owner(connection);
+            if owner == shard.id {
+                let streams = shard.streams.iter_mut();
+                streams.for_each(|own| own.set_lifespan(now, connection, lifespan));
+            } else if shard.mesh.post_lifespan(owner, (connection, lifespan)) == Posted::Shed {
+                counters.shed += 1;
+            }
+        }
         for (to, message) in out.peers.drain(..) {
             if to == shard.id && own.len() < OWN_MESSAGES_MAX {
                 own.push_back(message);
@@ -534,7 +495,7 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
                     self.shard.engine.handle(now, Input::Drain, &mut self.out);
                     self.shard.streams.iter_mut().for_each(Streams::stop_accepting);
                     self.send(now);
-                    self.tell_others();
+                    self.tell_others(now);
                 }
                 Command::Report => drop(self.shard.answers.send(Answer::Report(self.summary()))),
                 Command::ReportTo(answers) => drop(answers.try_send(self.summary())),
@@ -543,12 +504,12 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
                     let answer = shard.engine.command(now, &command, out);
                     drop(answers.try_send((shard.id, answer)));
                     self.send(now);
-                    self.tell_others();
+                    self.tell_others(now);
                 }
                 Command::Stop => {
                     self.shard.engine.handle(now, Input::Stop, &mut self.out);
                     self.send(now);
-                    self.tell_others();
+                    self.tell_others(now);
                     drop(self.shard.answers.send(Answer::Ended(self.summary())));
                     return Fate::Over;
                 }

@@ -7,7 +7,7 @@
 
 use crate::resolver::Question;
 use crate::shard::ShardId;
-use crate::transport::Flow;
+use crate::transport::{ConnectionId, Flow, Lifespan};
 use std::ops::Range;
 
 /// Messages to send, in order. One arena of bytes, written once, sent from where they lie.
@@ -119,6 +119,8 @@ pub struct Actions<P, W> {
     pub rows: Vec<W>,
     /// Names to look up; the answer comes back as an input.
     pub questions: Vec<Question>,
+    /// How long connections are to live, whichever shard owns them.
+    pub lifespans: Vec<(ConnectionId, Lifespan)>,
 }
 
 impl<P, W> Default for Actions<P, W> {
@@ -128,6 +130,7 @@ impl<P, W> Default for Actions<P, W> {
             peers: Vec::new(),
             rows: Vec::new(),
             questions: Vec::new(),
+            lifespans: Vec::new(),
         }
     }
 }
@@ -139,5 +142,6 @@ impl<P, W> Actions<P, W> {
         self.peers.clear();
         self.rows.clear();
         self.questions.clear();
+        self.lifespans.clear();
     }
 }

@@ -85,6 +85,15 @@ pub struct ListenerId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
 
+/// How long a stream connection is to live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifespan {
+    /// Until then at least, however idle it is; never shortened by a later one.
+    Until(crate::time::Instant),
+    /// It is over: what is queued still goes out.
+    Over,
+}
+
 /// A socket pair: which of our listeners, and who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {

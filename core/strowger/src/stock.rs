@@ -186,6 +186,11 @@ impl Stock {
         if self.nat && is_behind_nat(request.message(), request.source().remote) {
             options = options.behind_nat();
         }
+        let flag = request
+            .module(|registrar: &mut Registrar, _, _| registrar.settings().tcp_persistent_flag);
+        if let Some(bit) = flag {
+            options = options.flags(1 << bit, 0);
+        }
         let saved = match &self.realm {
             Some(realm) if !self.is_trusted(request) => {
                 let user = request.authenticate(realm).await?;

@@ -31,13 +31,6 @@ impl Challenger {
             Challenger::Proxy => 407,
         }
     }
-
-    const fn header(self) -> &'static str {
-        match self {
-            Challenger::Www => "WWW-Authenticate",
-            Challenger::Proxy => "Proxy-Authenticate",
-        }
-    }
 }
 
 /// What the agent is told of the nonce that it used.
@@ -51,6 +44,8 @@ pub enum Staleness {
 
 /// What a challenge says.
 pub(crate) struct Offer<'o> {
+    /// The name of the header.
+    pub(crate) header: &'o str,
     pub(crate) realm: &'o str,
     pub(crate) nonce: &'o str,
     pub(crate) qop: &'o [&'static str],
@@ -62,7 +57,7 @@ pub(crate) struct Offer<'o> {
 pub(crate) fn write(challenger: Challenger, offer: &Offer<'_>) -> Reply {
     let mut reply = Reply::new(challenger.status());
     for algorithm in offer.algorithms {
-        reply = reply.header(challenger.header(), &value(*algorithm, offer));
+        reply = reply.header(offer.header, &value(*algorithm, offer));
     }
     reply
 }

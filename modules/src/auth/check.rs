@@ -181,6 +181,9 @@ pub trait Authenticating<N> {
 
     /// Whether a URI's user has an account.
     fn is_subscriber(&self, uri: &Uri<'_>) -> impl Future<Output = Subscriber>;
+
+    /// What a URI's user proves itself with, for [`Authenticating::check_credentials`].
+    fn load_credentials(&self, uri: &Uri<'_>) -> impl Future<Output = Result<Secret, AuthFailure>>;
 }
 
 impl<R: Routing, N> Authenticating<N> for Request<'_, R>
@@ -262,11 +265,14 @@ where
         self.edit(|edits| edits.remove_nth(name.as_bytes(), who.nth))
     }
 
-    async fn is_subscriber(&self, uri: &Uri<'_>) -> Subscriber {
+    async fn load_credentials(&self, uri: &Uri<'_>) -> Result<Secret, AuthFailure> {
         let mut user = Vec::new();
         unescape(uri.user.unwrap_or_default(), &mut user);
-        let domain = uri.host.to_string();
-        match secret_of(self, &user, &domain).await {
+        secret_of(self, &user, &uri.host.to_string()).await
+    }
+
+    async fn is_subscriber(&self, uri: &Uri<'_>) -> Subscriber {
+        match self.load_credentials(uri).await {
             Ok(_) => Subscriber::Yes,
             Err(AuthFailure::UnknownUser) => Subscriber::No,
             Err(_) => Subscriber::Unknown,

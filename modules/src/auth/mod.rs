@@ -196,7 +196,12 @@ impl Auth {
         let place = (host.map(), host.shard());
         let nonce = self.key.issue(self.today(host), place, bound, host.entropy());
         self.counters.challenges += 1;
+        let header = match challenger {
+            Challenger::Www => &self.settings.www_header,
+            Challenger::Proxy => &self.settings.proxy_header,
+        };
         let offer = Offer {
+            header,
             realm,
             nonce: &nonce,
             qop: &self.settings.qop,

@@ -5,6 +5,7 @@
 use super::account::{Account, CacheSettings, Secret};
 use super::algorithm::{Algorithm, Hash, Hex};
 use super::nonce::Life;
+use crate::elsewhere::{self, Anyway, Elsewhere};
 use crate::location::{flag, number};
 use strowger_sip::settings::{Section, Unit};
 use strowger_sip::time::{Duration, secs};
@@ -58,6 +59,10 @@ pub struct Settings {
     pub use_domain: bool,
     /// `add_authinfo_hdr`.
     pub add_authinfo: bool,
+    /// `www_challenge_header`: the name of a registrar's challenges.
+    pub www_header: String,
+    /// `proxy_challenge_header`: the name of a proxy's challenges.
+    pub proxy_header: String,
     /// `calculate_ha1`: rows hold the password, not its hash.
     pub calculate_ha1: bool,
     /// `use_subscriber`: users that are not in the file are asked of storage.
@@ -86,6 +91,8 @@ impl Default for Settings {
             realm_prefix: String::new(),
             use_domain: false,
             add_authinfo: false,
+            www_header: "WWW-Authenticate".into(),
+            proxy_header: "Proxy-Authenticate".into(),
             calculate_ha1: false,
             use_subscriber: false,
             cache: CacheSettings { present: secs(60), absent: secs(10), most: 65_536 },
@@ -101,7 +108,7 @@ impl Settings {
     /// Reads `[auth]`.
     pub fn from_config(section: &mut Section<'_>) -> Settings {
         let default = Settings::default();
-        accept_without_effect(section);
+        elsewhere::refuse(section, &ELSEWHERE);
         let checks = |section: &mut Section<'_>, key| Checks(number(section, key, 0, 0..=15));
         let many = |section: &mut Section<'_>, key, default: usize| {
             let number = section.integer(key, default as u64, 1..=1 << 28);
@@ -129,6 +136,8 @@ impl Settings {
             realm_prefix: section.string_or("realm_prefix", ""),
             use_domain: flag(section, "use_domain", false),
             add_authinfo: flag(section, "add_authinfo_hdr", false),
+            www_header: header(section, "www_challenge_header", default.www_header),
+            proxy_header: header(section, "proxy_challenge_header", default.proxy_header),
             calculate_ha1: flag(section, "calculate_ha1", false),
             use_subscriber: flag(section, "use_subscriber", false),
             cache: CacheSettings {
@@ -141,17 +150,23 @@ impl Settings {
     }
 }
 
-/// Keys that size Kamailio's shared tables or name its script's variables.
-fn accept_without_effect(section: &mut Section<'_>) {
-    for key in ["nid_pool_no", "otn_in_flight_no", "otn_in_flight_k", "nc_array_order"] {
-        section.is_set(key);
-    }
-    for key in ["force_stateless_reply", "challenge_attr"] {
-        section.is_set(key);
-    }
-    for key in ["proxy_challenge_header", "www_challenge_header"] {
-        section.is_set(key);
-    }
+/// Kamailio's parameters of shared tables and of variables of a script.
+const ELSEWHERE: [Elsewhere; 6] = [
+    ("nid_pool_no", Anyway::Number(1), "nothing: each shard counts its own nonces"),
+    ("otn_in_flight_no", Anyway::Nothing, "`nc_array_size`"),
+    ("otn_in_flight_k", Anyway::Nothing, "`nc_array_size`"),
+    ("nc_array_order", Anyway::Nothing, "`nc_array_size`"),
+    ("force_stateless_reply", Anyway::Switch(false), "`Answer::Stateless(reply)`"),
+    ("challenge_attr", Anyway::Nothing, "the `Reply` that `authenticate` gives as its error"),
+];
+
+fn header(section: &mut Section<'_>, key: &'static str, default: String) -> String {
+    let name = section.parsed(key, |text| {
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let is_name = !text.is_empty() && text.bytes().all(is_token);
+        if is_name { Ok(text.to_owned()) } else { Err("a header's name".to_owned()) }
+    });
+    name.unwrap_or(default)
 }
 
 /// Shorter secrets can be found by trying.
@@ -284,6 +299,23 @@ mod tests {
         assert!(problems.contains("\"SHA1\" is not known"), "{problems}");
         assert!(problems.contains("\"conf\" is none"), "{problems}");
         assert_eq!(read(vec![("qop", text(""))]).0.qop, Vec::<&str>::new());
+    }
+
+    #[test]
+    fn what_is_elsewhere_is_said() {
+        let entries = vec![
+            ("nid_pool_no", Value::Integer(4)),
+            ("challenge_attr", text("$avp(c)")),
+            ("force_stateless_reply", Value::Integer(0)),
+            ("www_challenge_header", text("X-Challenge")),
+            ("proxy_challenge_header", text("a b")),
+        ];
+        let (settings, problems) = read(entries);
+        assert_eq!(settings.www_header, "X-Challenge");
+        assert_eq!(settings.proxy_header, "Proxy-Authenticate");
+        assert_eq!(problems.lines().count(), 3, "{problems}");
+        assert!(problems.contains("1; else use nothing"), "{problems}");
+        assert!(problems.contains("a header's name"), "{problems}");
     }
 
     #[test]

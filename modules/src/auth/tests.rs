@@ -386,3 +386,31 @@ fn storage_that_is_silent_is_503_in_time() {
         assert!(shard.census().is_empty(), "{:?}", shard.census());
     }
 }
+
+#[test]
+fn credentials_that_were_loaded_can_be_checked() {
+    let mut town = Town::new(2, &house(Settings::default()));
+    let publish = |user: &str, call: &str, lines: &str| {
+        let text = bench::request("PUBLISH", call);
+        text.replace("bob@192.0.2.99 SIP", &format!("{user}@example.com SIP"))
+            .replace("Max-Forwards", &format!("{lines}Max-Forwards"))
+    };
+    let unknown = town.send("192.0.2.9:5060", &publish("eve", "p1", ""));
+    assert!(unknown[0].text.starts_with("SIP/2.0 404 "), "{unknown:?}");
+    let asked = town.send("192.0.2.9:5060", &publish("bob", "p2", ""));
+    assert_eq!(status(&asked[0].text), "407");
+    let challenge = values(&asked[0].text, "Proxy-Authenticate")[0].to_owned();
+    let answer = BOB.answer(&challenge, "PUBLISH", 1);
+    let line = format!("Proxy-Authorization: {answer}\n");
+    let ok = town.send("192.0.2.9:5060", &publish("bob", "p3", &line));
+    assert!(ok[0].text.starts_with("SIP/2.0 200 bob"), "{ok:?}");
+}
+
+#[test]
+fn challenges_have_the_name_that_is_set() {
+    let settings = Settings { www_header: "X-Challenge".into(), ..Settings::default() };
+    let mut town = Town::new(1, &house(settings));
+    let refused = town.register(&bob("c1", 1));
+    assert_eq!(values(&refused, "WWW-Authenticate").len(), 0);
+    assert!(values(&refused, "X-Challenge")[0].starts_with("Digest realm="), "{refused}");
+}

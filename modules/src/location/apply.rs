@@ -117,7 +117,7 @@ impl Location {
         if contacts.is_empty() && self.contacts_here(aor).is_empty() {
             return Ok(());
         }
-        let tracks = self.settings.handle_lost_tcp;
+        let tracks = self.settings.handle_lost_tcp || self.settings.close_expired_tcp;
         let before = tracks.then(|| (self.find(aor), streams::of(self.contacts_here(aor))));
         let after = tracks.then(|| streams::of(&contacts));
         let changed = self.table(host).change(aor, |kept| {
@@ -177,7 +177,11 @@ impl Location {
         let (gone, kept): (Vec<Contact>, Vec<Contact>) =
             record.contacts.iter().cloned().partition(is_over);
         self.counters.expired += gone.len() as u64;
+        let connections = streams::of(&gone);
         self.drop_contacts(host, &aor, gone, kept, ContactEventKind::Expire);
+        if self.settings.close_expired_tcp {
+            connections.into_iter().for_each(|connection| self.expired_over(host, connection));
+        }
     }
 
     /// Removes contacts without being asked by a request.
@@ -395,8 +399,7 @@ pub(super) fn put(
     ticket: Option<Ticket>,
     haste: Haste,
 ) -> Row {
-    let listener = contact.facts.listener.and_then(|id| listeners.get(id));
-    let socket = listener.map(|listener| format!("{}:{}", listener.transport, listener.bound));
+    let socket = contact.facts.listener.map(|id| socket_text(listeners, id));
     let row = LocationRow {
         aor: aor.clone(),
         socket: socket.unwrap_or_default(),
@@ -411,8 +414,14 @@ fn is_stream(socket: &str) -> bool {
     Transport::from_name(transport.as_bytes()).is_some_and(Transport::is_reliable)
 }
 
+/// A listener as `udp:192.0.2.1:5060`.
+pub(crate) fn socket_text(listeners: &Listeners, id: ListenerId) -> String {
+    let listener = listeners.get(id);
+    listener.map_or(String::new(), |own| format!("{}:{}", own.transport, own.bound))
+}
+
 /// The listener that a stored `udp:192.0.2.1:5060` names.
-fn listener_of(listeners: &Listeners, socket: &str) -> Option<ListenerId> {
+pub(crate) fn listener_of(listeners: &Listeners, socket: &str) -> Option<ListenerId> {
     let (transport, address) = socket.split_once(':')?;
     let transport = Transport::from_name(transport.as_bytes())?;
     let address: SocketAddr = address.parse().ok()?;

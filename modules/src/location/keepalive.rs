@@ -8,13 +8,13 @@
 use super::apply::{SWEEP_DELAY, SWEEP_TICK};
 use super::contact::Contact;
 use super::event::ContactEventKind;
-use super::settings::KeepAlive;
+use super::settings::{KeepAlive, Settings};
 use super::table::RecordId;
 use super::{Location, Ping, Timer};
 use std::ops::Range;
 use std::rc::Rc;
 use strowger_sip::date::UnixTime;
-use strowger_sip::message::NameAddr;
+use strowger_sip::message::{NameAddr, Scheme, UriBuilder};
 use strowger_sip::module::{Heard, Host};
 use strowger_sip::time::{Duration, Instant};
 use strowger_sip::transport::{Flow, Transport};
@@ -108,7 +108,7 @@ impl Location {
         let mut due = Vec::new();
         if let Some(round) = &mut sweep.requests {
             let turn = round.turn(now, slots, late);
-            self.due_requests(turn, &settings.keep_alive, today, &mut due);
+            self.due_requests(turn, &settings, today, &mut due);
         }
         if let Some(round) = &mut sweep.lines {
             let turn = round.turn(now, slots, Duration::ZERO);
@@ -124,15 +124,17 @@ impl Location {
     fn due_requests(
         &self,
         turn: Range<usize>,
-        settings: &KeepAlive,
+        settings: &Settings,
         today: UnixTime,
         due: &mut Vec<Due>,
     ) {
+        let (own, settings) = (settings.server_id, &settings.keep_alive);
         let silence = settings.interval + settings.timeout;
         for (id, contact) in self.visited(turn) {
             let quiet =
                 settings.timeout > Duration::ZERO && today.since(contact.facts.heard) > silence;
-            if !wants_requests(contact, settings.mode) {
+            let foreign = settings.own_only && contact.facts.server_id != own;
+            if foreign || !wants_requests(contact, settings.mode) {
                 continue;
             }
             let (record, contact) = (id, contact.clone());
@@ -168,7 +170,7 @@ impl Location {
             }
             Due::Request { record, contact } => {
                 let Some(flow) = flow_of(host, &contact) else { return };
-                let request = self.keep_alive_request(host, &contact);
+                let request = self.keep_alive_request(host, record, &contact);
                 let ping = Ping { record, version: contact.facts.version };
                 if host.originate(flow, &request, ping).is_ok() {
                     self.counters.pings += 1;
@@ -207,7 +209,12 @@ impl Location {
         }
     }
 
-    fn keep_alive_request(&self, host: &mut impl Host<Location>, contact: &Contact) -> Vec<u8> {
+    fn keep_alive_request(
+        &self,
+        host: &mut impl Host<Location>,
+        record: RecordId,
+        contact: &Contact,
+    ) -> Vec<u8> {
         let settings = &self.settings.keep_alive;
         let mut call_id = String::new();
         for _ in 0..CALL_ID_DRAWS {
@@ -233,7 +240,13 @@ impl Location {
              Content-Length: 0\r\n\r\n",
             settings.method
         );
-        for part in [from.as_bytes(), texts.uri, rest.as_bytes()] {
+        let record = self.table.as_ref().and_then(|table| table.get(record));
+        let named = record.filter(|_| !settings.domain.is_empty()).map(|record| {
+            let uri = UriBuilder::new(Scheme::Sip, &settings.domain);
+            uri.user(record.aor.parts().0).to_string()
+        });
+        let to = named.as_deref().map_or(texts.uri, str::as_bytes);
+        for part in [from.as_bytes(), to, rest.as_bytes()] {
             request.extend_from_slice(part);
         }
         request

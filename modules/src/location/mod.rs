@@ -26,6 +26,7 @@ mod tests;
 
 pub(crate) use aor::unescape;
 pub use aor::{AOR_BYTES_MAX, Aor, AorFault, AorRules};
+pub(crate) use apply::{listener_of, socket_text};
 pub use change::{CONTACTS_PER_AOR_MAX, Change, Ordering, Refusal, Wanted, Which, Wish};
 pub use contact::{Contact, Facts, Origin, Texts};
 pub use event::{ContactEvent, ContactEventKind};
@@ -95,7 +96,7 @@ pub struct Location {
     last_version: Version,
     last_ruid: u64,
     sweep: Option<Sweep>,
-    /// Kept with `handle_lost_tcp`.
+    /// Kept with `handle_lost_tcp` or `close_expired_tcp`.
     streams: Streams,
     /// Where a resynchronisation with storage has got to.
     resync: Option<Resync>,
@@ -261,6 +262,7 @@ impl Module for Location {
                 Err(job) => self.answer_to(job, Asker { shard: from, ask }),
             },
             Peer::Lost(connection) => self.lost(host, connection),
+            Peer::Unused { connection, first } => self.unused(host, connection, first),
             Peer::Answer { ask, answer } => self.asks.answer(host, ask, answer),
         }
     }

@@ -7,6 +7,7 @@ use super::aor::Aor;
 use super::change::{Change, Refusal};
 use super::contact::Contact;
 use crate::ask::AskId;
+use strowger_sip::shard::ShardId;
 use strowger_sip::transport::ConnectionId;
 
 /// A message between shards.
@@ -21,6 +22,14 @@ pub enum Peer {
     },
     /// To everybody: this connection has ended.
     Lost(ConnectionId),
+    /// From shard to shard: no contact before is reached over this connection any more. Where it
+    /// began, it is ended.
+    Unused {
+        /// Which.
+        connection: ConnectionId,
+        /// Where it began.
+        first: ShardId,
+    },
     /// Back to the asker.
     Answer {
         /// Its id.

@@ -3,6 +3,7 @@
 //! For: one place with every parameter's default and range.
 //! Not here: `[registrar]` (`registrar/settings.rs`).
 
+use crate::elsewhere::{self, Anyway, Elsewhere};
 use strowger_sip::settings::{Section, Unit};
 use strowger_sip::time::{Duration, secs};
 
@@ -46,6 +47,10 @@ pub struct KeepAlive {
     pub method: String,
     /// `ka_from`: the From URI.
     pub from: String,
+    /// `ka_domain`: To is the address's user in this domain; the contact when empty.
+    pub domain: String,
+    /// `ka_filter` 1: only contacts that this node has written (`server_id`).
+    pub own_only: bool,
     /// `ka_interval`: each contact gets one request in this time, all of them spread over it.
     pub interval: Duration,
     /// `ka_randomize`: by how many percent a round may begin late.
@@ -67,6 +72,8 @@ impl Default for KeepAlive {
             mode: 0,
             method: "OPTIONS".into(),
             from: "sip:keepalive@localhost".into(),
+            domain: String::new(),
+            own_only: false,
             interval: secs(40),
             randomize: 20,
             timeout: Duration::ZERO,
@@ -107,6 +114,9 @@ pub struct Settings {
     pub skip_remote_socket: bool,
     /// `handle_lost_tcp`: a lost connection removes its bindings.
     pub handle_lost_tcp: bool,
+    /// `close_expired_tcp`: a connection is closed when the last contact that is reached over it
+    /// has expired.
+    pub close_expired_tcp: bool,
     /// `db_clean_tcp`: rows of contacts over connections are deleted at start.
     pub db_clean_tcp: bool,
     /// `db_timer_clean`: rows are deleted from storage as soon as they have ended, whoever wrote
@@ -135,6 +145,7 @@ impl Default for Settings {
             server_id_filter: false,
             skip_remote_socket: false,
             handle_lost_tcp: false,
+            close_expired_tcp: false,
             db_clean_tcp: false,
             db_timer_clean: false,
             contacts_max: 1 << 20,
@@ -150,7 +161,7 @@ impl Settings {
     /// Reads `[usrloc]`.
     pub fn from_config(section: &mut Section<'_>) -> Settings {
         let default = Settings::default();
-        accept_without_effect(section);
+        elsewhere::refuse(section, &ELSEWHERE);
         Settings {
             table: section.string_or("table", &default.table),
             db_mode: match section.integer("db_mode", 0, 0..=4) {
@@ -176,6 +187,7 @@ impl Settings {
             server_id_filter: flag(section, "server_id_filter", false),
             skip_remote_socket: flag(section, "skip_remote_socket", false),
             handle_lost_tcp: flag(section, "handle_lost_tcp", false),
+            close_expired_tcp: flag(section, "close_expired_tcp", false),
             db_clean_tcp: flag(section, "db_clean_tcp", false),
             db_timer_clean: flag(section, "db_timer_clean", false),
             contacts_max: section
@@ -187,19 +199,18 @@ impl Settings {
     }
 }
 
-/// Keys that mean something to Kamailio's memory or processes and nothing here, accepted so that
-/// an operator's file need not be searched for them.
-fn accept_without_effect(section: &mut Section<'_>) {
-    for key in ["hash_size", "timer_procs", "preload", "db_ops_ruid", "fetch_rows"] {
-        section.is_set(key);
-    }
-    for key in ["db_insert_update", "db_update_as_insert", "db_check_update", "db_insert_null"] {
-        section.is_set(key);
-    }
-    for key in ["close_expired_tcp", "ka_domain", "ka_filter"] {
-        section.is_set(key);
-    }
-}
+/// Kamailio's parameters of processes and of a way of writing rows that are not there.
+const ELSEWHERE: [Elsewhere; 9] = [
+    ("hash_size", Anyway::Nothing, "`contacts_max`: the table grows by itself up to there"),
+    ("timer_procs", Anyway::Number(0), "nothing: each shard has its own timers"),
+    ("preload", Anyway::Text("location"), "nothing: there is one table, loaded at start"),
+    ("fetch_rows", Anyway::Nothing, "[storage] `fetch_rows`"),
+    ("db_ops_ruid", Anyway::Switch(true), "nothing: rows are always found by their ruid"),
+    ("db_insert_update", Anyway::Switch(true), "nothing: a row is inserted or updated"),
+    ("db_update_as_insert", Anyway::Switch(false), "nothing: a row is inserted or updated"),
+    ("db_check_update", Anyway::Switch(true), "nothing: a row is inserted or updated"),
+    ("db_insert_null", Anyway::Switch(true), "nothing: what a contact has not is NULL"),
+];
 
 fn keep_alive(section: &mut Section<'_>, default: KeepAlive) -> KeepAlive {
     let codes = section.integers("ka_reply_codes", 200..=699).unwrap_or_default();
@@ -209,6 +220,8 @@ fn keep_alive(section: &mut Section<'_>, default: KeepAlive) -> KeepAlive {
         mode: number(section, "ka_mode", 0, 0..=7),
         method: method.unwrap_or(default.method),
         from: from.unwrap_or(default.from),
+        domain: section.parsed("ka_domain", domain).unwrap_or(default.domain),
+        own_only: flag(section, "ka_filter", false),
         interval: section.duration(
             "ka_interval",
             default.interval,
@@ -229,6 +242,18 @@ fn sip_uri(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("a SIP URI, such as \"sip:keepalive@example.com\"".to_owned())
+    }
+}
+
+/// The host of a URI, and its port if it has one.
+fn domain(text: &str) -> Result<String, String> {
+    let uri = format!("sip:{text}");
+    let is_domain = strowger_sip::message::Uri::parse(uri.as_bytes())
+        .is_ok_and(|uri| uri.user.is_none() && uri.params.into_iter().next().is_none());
+    if is_domain && !text.contains(['?', '@', ';']) {
+        Ok(text.to_owned())
+    } else {
+        Err("a domain, such as \"example.com\"".to_owned())
     }
 }
 

@@ -1,4 +1,5 @@
-//! Contacts that are reached over a connection of theirs, and end with it (`handle_lost_tcp`).
+//! Contacts that are reached over a connection of theirs: they may end with it
+//! (`handle_lost_tcp`), or it with them (`close_expired_tcp`).
 //!
 //! For: finding the contacts of a connection without looking through the table.
 //! Not here: connections themselves (`core/node/src/stream`).
@@ -14,7 +15,7 @@ use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use strowger_sip::module::Host;
 use strowger_sip::shard::ShardId;
-use strowger_sip::transport::ConnectionId;
+use strowger_sip::transport::{ConnectionId, Lifespan};
 
 /// Which addresses have contacts over which connection: an edge proxy carries many over one.
 #[derive(Debug, Default)]
@@ -49,6 +50,10 @@ impl Streams {
         }
     }
 
+    fn contains(&self, connection: ConnectionId) -> bool {
+        self.addresses.contains_key(&connection)
+    }
+
     fn take(&mut self, connection: ConnectionId) -> SmallVec<[RecordId; 1]> {
         self.addresses.get(&connection).cloned().unwrap_or_default()
     }
@@ -66,6 +71,59 @@ impl Location {
             }
         }
         self.lost(host, connection);
+    }
+
+    /// A contact over a connection has expired: it is ended if no other needs it, which takes a
+    /// word with every shard (`close_expired_tcp`).
+    pub(super) fn expired_over(
+        &mut self,
+        host: &mut impl Host<Location>,
+        connection: ConnectionId,
+    ) {
+        let first = host.shard();
+        self.pass_on(host, connection, first);
+    }
+
+    /// The shards before this one do not need a connection.
+    pub(super) fn unused(
+        &mut self,
+        host: &mut impl Host<Location>,
+        connection: ConnectionId,
+        first: ShardId,
+    ) {
+        if first == host.shard() && !self.streams.contains(connection) {
+            host.set_lifespan(connection, Lifespan::Over);
+        } else if first != host.shard() {
+            self.pass_on(host, connection, first);
+        }
+    }
+
+    fn pass_on(
+        &mut self,
+        host: &mut impl Host<Location>,
+        connection: ConnectionId,
+        first: ShardId,
+    ) {
+        if !self.streams.contains(connection) {
+            let next = ShardId((host.shard().0 + 1) % host.map().count());
+            host.tell(next, Peer::Unused { connection, first });
+        }
+    }
+
+    /// Keeps the connection that contacts were registered over while one of them lasts
+    /// (`tcp_persistent_flag`).
+    pub(crate) fn keep_connection(
+        &self,
+        host: &mut impl Host<Location>,
+        connection: ConnectionId,
+        contacts: &[Contact],
+    ) {
+        let over_it = contacts.iter().filter(|contact| {
+            contact.facts.flow.is_some_and(|flow| flow.connection == Some(connection))
+        });
+        if let Some(end) = over_it.filter_map(|contact| contact.facts.expires).max() {
+            host.set_lifespan(connection, Lifespan::Until(self.epoch.instant(end)));
+        }
     }
 
     /// Removes the contacts of this shard that were reached over a connection.

@@ -9,7 +9,7 @@ use strowger_sip::engine::Input;
 use strowger_sip::shard::ShardMap;
 use strowger_sip::storage::{Datum, Note, Version};
 use strowger_sip::time::secs;
-use strowger_sip::transport::{ConnectionId, Flow, ListenerId, Transport};
+use strowger_sip::transport::{ConnectionId, Flow, Lifespan, ListenerId, Transport};
 
 fn house(location: Settings) -> House {
     House { location, ..House::default() }
@@ -222,6 +222,63 @@ fn contacts_over_a_connection_end_with_it_where_that_is_wanted() {
     }
 }
 
+/// A REGISTER over a connection.
+fn register_over(town: &mut Town, connection: u64, register: &Register) {
+    let text = register.text().replace('\n', "\r\n");
+    let home = ShardMap::new(2, (1, 2)).home(register.call_id.as_bytes());
+    let remote = "192.0.2.10:5060".parse().expect("an address");
+    let connection = Some(ConnectionId(connection));
+    let transport = Transport::Tcp;
+    let flow = Flow { transport, connection, ..Flow::udp(ListenerId(0), remote) };
+    town.node.shards[usize::from(home.0)].input(Input::Datagram { flow, bytes: text.as_bytes() });
+    town.settle();
+}
+
+fn lifespans(town: &mut Town) -> Vec<(ConnectionId, Lifespan)> {
+    town.node.shards.iter_mut().flat_map(|shard| shard.take_lifespans()).collect()
+}
+
+#[test]
+fn a_connection_is_kept_while_its_contacts_last_where_that_is_wanted() {
+    for (flag, flags, kept) in [(Some(3), 8, true), (Some(3), 4, false), (None, 8, false)] {
+        let registrar = crate::registrar::Settings {
+            tcp_persistent_flag: flag,
+            ..crate::registrar::Settings::default()
+        };
+        let save = SaveOptions::default().flags(flags, 0);
+        let mut town = Town::new(2, &House { registrar, save, ..House::default() });
+        town.advance(5);
+        let register = user("bob", 1).contact("<sip:bob2@192.0.2.10>;expires=600");
+        register_over(&mut town, 7, &register.line("Expires: 300"));
+        let until = Lifespan::Until(strowger_sip::time::Instant::START + secs(605));
+        let expected = if kept { vec![(ConnectionId(7), until)] } else { Vec::new() };
+        assert_eq!(lifespans(&mut town), expected);
+        // What came in datagrams has no connection, and what is removed keeps none.
+        town.register(&user("al", 1));
+        register_over(&mut town, 8, &user("al", 2).line("Expires: 0"));
+        assert_eq!(lifespans(&mut town), []);
+    }
+}
+
+#[test]
+fn a_connection_ends_with_its_last_contact_where_that_is_wanted() {
+    for close_expired_tcp in [true, false] {
+        let settings = Settings { close_expired_tcp, ..Settings::default() };
+        let mut town = Town::new(2, &house(settings));
+        // Ten users on both shards, who expire one after the other.
+        for n in 0..10 {
+            let register = user(&format!("u{n}"), 1).line(&format!("Expires: {}", 100 + n * 10));
+            register_over(&mut town, 7, &register);
+        }
+        town.advance(185);
+        assert_eq!((contacts(&mut town), lifespans(&mut town)), (1, Vec::new()));
+        town.advance(10);
+        let over = vec![(ConnectionId(7), Lifespan::Over)];
+        let expected = if close_expired_tcp { over } else { Vec::new() };
+        assert_eq!((contacts(&mut town), lifespans(&mut town)), (0, expected));
+    }
+}
+
 #[test]
 fn rows_of_connections_are_deleted_at_start_where_that_is_wanted() {
     for (db_clean_tcp, left) in [(true, 1), (false, 2)] {
@@ -340,6 +397,34 @@ fn keep_alives_are_spread_over_their_interval() {
     }
     assert!((99..=101).contains(&all.len()), "{}", all.len());
     assert!(busiest <= 5, "{busiest}");
+}
+
+#[test]
+fn keep_alives_can_name_the_user() {
+    let domain = "ka.example.com".to_owned();
+    let mut town = Town::new(1, &kept_alive(KeepAlive { mode: 1, domain, ..KeepAlive::default() }));
+    town.register(&user("bob", 1));
+    let sent = town.advance(45);
+    let request = sent.iter().find(|s| s.text.starts_with("OPTIONS")).expect("a keep-alive");
+    assert!(request.text.starts_with("OPTIONS sip:bob@192.0.2.10 SIP/2.0"));
+    assert_eq!(values(&request.text, "To"), ["<sip:bob@ka.example.com>"]);
+}
+
+#[test]
+fn keep_alives_can_go_to_contacts_of_this_node_alone() {
+    let node = |server_id| {
+        let keep_alive = KeepAlive { mode: 1, own_only: true, ..KeepAlive::default() };
+        let db_mode = DbMode::Realtime;
+        house(Settings { keep_alive, server_id, db_mode, ..Settings::default() })
+    };
+    for (restarted_as, pinged) in [(1, true), (2, false)] {
+        let mut town = Town::new(1, &node(1));
+        town.register(&user("bob", 1));
+        let mut town = town.restarted(1, &node(restarted_as));
+        assert_eq!(contacts(&mut town), 1);
+        let sent = town.advance(60);
+        assert_eq!(sent.iter().any(|s| s.text.starts_with("OPTIONS")), pinged, "{restarted_as}");
+    }
 }
 
 #[test]

@@ -19,11 +19,12 @@ pub(crate) enum Granted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooBrief;
 
-/// What an agent that asks for so many seconds, or for nothing, gets.
+/// What an agent that asks for so many seconds, or for nothing, gets; without entropy, nothing
+/// varies.
 pub(crate) fn grant(
     asked: Option<u32>,
     settings: &Settings,
-    entropy: &mut Entropy,
+    entropy: Option<&mut Entropy>,
 ) -> Result<Granted, TooBrief> {
     let (seconds, percent) = match asked {
         Some(0) => return Ok(Granted::Removal),
@@ -33,7 +34,8 @@ pub(crate) fn grant(
     if seconds < settings.min_expires && settings.min_expires_mode == MinExpiresMode::Refuse {
         return Err(TooBrief);
     }
-    let varied = vary(seconds, percent, entropy).max(settings.min_expires).max(1);
+    let varied = entropy.map_or(seconds, |entropy| vary(seconds, percent, entropy));
+    let varied = varied.max(settings.min_expires).max(1);
     let capped = if settings.max_expires > 0 { varied.min(settings.max_expires) } else { varied };
     Ok(Granted::Seconds(capped))
 }
@@ -53,7 +55,7 @@ mod tests {
     use super::*;
 
     fn granted(asked: Option<u32>, settings: &Settings) -> Result<Granted, TooBrief> {
-        grant(asked, settings, &mut Entropy::new((1, 2)))
+        grant(asked, settings, Some(&mut Entropy::new((1, 2))))
     }
 
     #[test]
@@ -66,6 +68,12 @@ mod tests {
         let strict = Settings { min_expires_mode: MinExpiresMode::Refuse, ..settings };
         assert_eq!(granted(Some(10), &strict), Err(TooBrief));
         assert_eq!(granted(Some(60), &strict), Ok(Granted::Seconds(60)));
+    }
+
+    #[test]
+    fn without_entropy_nothing_varies() {
+        let settings = Settings { expires_range: 100, ..Settings::default() };
+        assert_eq!(grant(Some(600), &settings, None), Ok(Granted::Seconds(600)));
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::location::{
 use std::rc::Rc;
 use strowger_sip::message::{NameAddr, Uri};
 use strowger_sip::module::Has;
-use strowger_sip::routing::{Answer, ListOf, Relay, Reply, Request, Routing};
+use strowger_sip::routing::{Answer, Destination, ListOf, Relay, Reply, Request, Routing};
+use strowger_sip::transport::{Flow, Transport};
 
 /// Why a look-up gives nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,13 @@ impl Found {
     /// The best one alone.
     pub fn best(&self) -> &[Contact] {
         self.contacts.get(..1).unwrap_or_default()
+    }
+
+    /// Those of one agent, by its `+sip.instance` without quotes and brackets
+    /// (`lookup_filter_mode`).
+    pub fn of_instance(&self, instance: &[u8]) -> Vec<Contact> {
+        let is_its = |contact: &&Contact| contact.texts().instance == instance;
+        self.contacts.iter().filter(is_its).cloned().collect()
     }
 
     /// Groups of equal preference, the best first: one after the other for serial forking
@@ -134,6 +142,10 @@ pub trait LookingUp<N, L> {
         &self,
         uri: &[u8],
     ) -> impl Future<Output = Result<Vec<Contact>, NotFound>>;
+
+    /// The contacts of an address from which this request was sent, by source address, port and
+    /// transport: whether it comes from a registered user.
+    fn reg_from_user(&self, uri: &[u8]) -> impl Future<Output = Result<Vec<Contact>, NotFound>>;
 }
 
 impl<R: Routing, N, L> LookingUp<N, L> for Request<'_, R>
@@ -204,6 +216,31 @@ where
         let (aor, _) = address(self, uri)?;
         fetch(self, aor, false).await
     }
+
+    async fn reg_from_user(&self, uri: &[u8]) -> Result<Vec<Contact>, NotFound> {
+        let mut contacts = self.reg_fetch_contacts(uri).await?;
+        let source = self.source();
+        contacts.retain(|contact| is_at(contact, &source));
+        if contacts.is_empty() { Err(NotFound::NoContact) } else { Ok(contacts) }
+    }
+}
+
+/// Whether a contact is the other end of a flow.
+fn is_at(contact: &Contact, source: &Flow) -> bool {
+    if let Some(flow) = contact.facts.flow {
+        return (flow.transport, flow.remote) == (source.transport, source.remote);
+    }
+    let texts = contact.texts();
+    let uri = if texts.received.is_empty() { texts.uri } else { texts.received };
+    let Ok(uri) = Uri::parse(uri) else { return false };
+    let transport = match uri.transport() {
+        Some(name) => Transport::from_name(name.as_bytes()),
+        None => Some(Transport::Udp),
+    };
+    let port = uri.port.unwrap_or(source.transport.default_port());
+    transport == Some(source.transport)
+        && uri.host.ip() == Some(source.remote.ip())
+        && port == source.remote.port()
 }
 
 /// The address that a URI names, and which of its contacts, if it is a GRUU.
@@ -284,6 +321,10 @@ fn without_own_path<R: Routing>(request: &Request<'_, R>, contact: &Contact) -> 
 pub trait ForkingTo<'a, R: Routing> {
     /// One branch for each contact: its URI, by its Path, its flow, or where it was received from.
     fn fork_to(&mut self, contacts: &[Contact]) -> Relay<'_, 'a, R>;
+
+    /// The same with the Request-URI as received: a contact is only where it is sent
+    /// (`lookup_to_dset`).
+    fn fork_by(&mut self, contacts: &[Contact]) -> Relay<'_, 'a, R>;
 }
 
 impl<'a, R: Routing> ForkingTo<'a, R> for Request<'a, R> {
@@ -291,6 +332,18 @@ impl<'a, R: Routing> ForkingTo<'a, R> for Request<'a, R> {
         let mut relay = self.fork();
         for contact in contacts {
             relay = relay.to_destination(&contact.destination());
+        }
+        relay
+    }
+
+    fn fork_by(&mut self, contacts: &[Contact]) -> Relay<'_, 'a, R> {
+        let uri = self.request_uri().to_vec();
+        let mut relay = self.fork();
+        for contact in contacts {
+            let destination = contact.destination();
+            let by_itself = destination.path.is_none().then_some(contact.uri());
+            let next_hop = destination.next_hop.or(by_itself);
+            relay = relay.to_destination(&Destination { uri: &uri, next_hop, ..destination });
         }
         relay
     }

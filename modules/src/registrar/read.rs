@@ -17,7 +17,7 @@ use strowger_sip::date::UnixTime;
 use strowger_sip::entropy::Entropy;
 use strowger_sip::message::{Contacts, HeaderName, Message, NameAddr, Uri};
 use strowger_sip::time::Duration;
-use strowger_sip::transport::{Flow, Transport};
+use strowger_sip::transport::{Flow, ListenerId, Transport};
 
 /// Most Contact values of one request. A guess: an agent has a handful.
 const CONTACTS_MAX: usize = 64;
@@ -37,6 +37,8 @@ pub(crate) struct Reading<'r> {
     pub(crate) entropy: &'r mut Entropy,
     pub(crate) today: UnixTime,
     pub(crate) flow: Flow,
+    /// The listener to store in place of the flow's.
+    pub(crate) socket: Option<ListenerId>,
     pub(crate) nat_flag: u32,
 }
 
@@ -232,7 +234,8 @@ impl Reading<'_> {
             (true, q) => q,
             (false, _) => self.settings.default_q,
         };
-        let granted = grant(asked.or(shared.expires), self.settings, self.entropy);
+        let entropy = (!self.options.exact_expires).then_some(&mut *self.entropy);
+        let granted = grant(asked.or(shared.expires), self.settings, entropy);
         let min_expires = self.settings.min_expires;
         let granted = granted.map_err(|_| SaveFault::TooBrief { min_expires })?;
         let instance = instance(value)?;
@@ -254,6 +257,9 @@ impl Reading<'_> {
         };
         let keeps_flow =
             shared.outbound || self.options.behind_nat || self.flow.transport.is_reliable();
+        // A connection of another node's is none of this one's.
+        let listener = self.socket.unwrap_or(self.flow.listener);
+        let is_own = listener == self.flow.listener;
         let methods = value.params.value(b"methods").map(|list| {
             let list = list.strip_prefix(b"\"").unwrap_or(list);
             let list = list.strip_suffix(b"\"").unwrap_or(list);
@@ -266,8 +272,8 @@ impl Reading<'_> {
             flags: self.options.flags,
             cflags: self.options.cflags | if self.options.behind_nat { self.nat_flag } else { 0 },
             reg_id,
-            listener: Some(self.flow.listener),
-            flow: (keeps_flow && shared.path.is_empty()).then_some(self.flow),
+            listener: Some(listener),
+            flow: (keeps_flow && is_own && shared.path.is_empty()).then_some(self.flow),
             natted: self.options.behind_nat,
             memory_only: self.options.memory_only,
             ..Facts::new(self.today, Some(end))

@@ -3,7 +3,7 @@
 //! For: sending a REGISTER and reading its answer, whichever shards it crosses.
 
 use super::{ForkingTo, LookingUp, Match, Registrar, SaveOptions, Saving, Trusted};
-use crate::auth::{self, Auth, Authenticating};
+use crate::auth::{self, Auth, Authenticating, Challenger};
 use crate::bench::{self, Node, Sent};
 use crate::location::{self, ContactEvent, Location, Which};
 use std::cell::RefCell;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use strowger_sip::date::Epoch;
 use strowger_sip::engine::{Input, RowOf};
-use strowger_sip::message::{MethodKind, scan_call_id};
+use strowger_sip::message::{MethodKind, Uri, scan_call_id};
 use strowger_sip::module::{Event, Host, Module};
 use strowger_sip::routing::{Answer, Outcome, Reply, Request, Routing};
 use strowger_sip::shard::ShardMap;
@@ -53,6 +53,28 @@ impl Routing for House {
                     Err(refusal) => Err(Reply::new(404).reason(&format!("{refusal:?}"))),
                 }
             }
+            MethodKind::Info => {
+                let uri = request.request_uri().to_vec();
+                let found = request.reg_from_user(&uri).await?;
+                Err(Reply::new(200).reason(&format!("{}", found.len())))
+            }
+            MethodKind::Notify => {
+                let found = request.lookup().await?;
+                request.add_sock_hdr("Sock-Info").map_err(|_| Reply::bad_request())?;
+                Ok(request.fork_by(found.contacts()).into())
+            }
+            MethodKind::Publish => {
+                let uri = Uri::parse(request.request_uri()).map_err(|_| Reply::bad_request())?;
+                let loaded = request.load_credentials(&uri).await;
+                let secret =
+                    loaded.map_err(|failure| Reply::new(404).reason(&failure.to_string()))?;
+                let checked =
+                    request.check_credentials("example.com", Challenger::Proxy, Some(&secret));
+                match checked.await {
+                    Ok(who) => Err(Reply::new(200).reason(who.user())),
+                    Err(failure) => Err(request.refusal("example.com", Challenger::Proxy, failure)),
+                }
+            }
             MethodKind::Message => {
                 let who = request.authenticate_sender("example.com").await?;
                 let _ = request.consume_credentials(&who);
@@ -63,9 +85,6 @@ impl Routing for House {
             | MethodKind::Bye
             | MethodKind::Cancel
             | MethodKind::Prack
-            | MethodKind::Notify
-            | MethodKind::Publish
-            | MethodKind::Info
             | MethodKind::Refer
             | MethodKind::Update
             | MethodKind::Other => {

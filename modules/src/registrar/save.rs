@@ -8,12 +8,14 @@
 use super::Registrar;
 use super::fault::{NotSaved, SaveFault};
 use super::read::Registration;
+use super::settings::Settings;
 use crate::auth::Authenticated;
 use crate::location::{Answer as Located, Aor, Contact, Locating, Location, Operation, Refusal};
 use std::rc::Rc;
-use strowger_sip::message::{Message, MethodKind, Uri};
+use strowger_sip::message::{EditError, Message, MethodKind, Uri};
 use strowger_sip::module::Has;
 use strowger_sip::routing::{Answer, ListOf, Reply, Request, Routing};
+use strowger_sip::transport::ListenerId;
 
 /// On whose behalf a REGISTER is carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub struct SaveOptions {
     pub(super) flags: u32,
     pub(super) cflags: u32,
     pub(super) quiet: bool,
+    pub(super) exact_expires: bool,
+    pub(super) socket_from_header: bool,
 }
 
 impl SaveOptions {
@@ -69,6 +73,23 @@ impl SaveOptions {
     #[must_use]
     pub fn one_contact(mut self) -> SaveOptions {
         self.one_contact = true;
+        self
+    }
+
+    /// Lifetimes are granted as they are, whatever `expires_range` and `default_expires_range` say
+    /// (flag 8).
+    #[must_use]
+    pub fn exact_expires(mut self) -> SaveOptions {
+        self.exact_expires = true;
+        self
+    }
+
+    /// The agent is reached by the listener that the header `sock_hdr_name` names, where that is
+    /// one of this node (`sock_flag`): the REGISTER came by way of a node that shares addresses
+    /// with this one. To be set for requests from such a node alone.
+    #[must_use]
+    pub fn socket_from_header(mut self) -> SaveOptions {
+        self.socket_from_header = true;
         self
     }
 
@@ -159,6 +180,12 @@ pub trait Saving<N, L> {
         who: impl Into<Registrant>,
         options: &SaveOptions,
     ) -> impl Future<Output = Result<Saved, NotSaved>>;
+
+    /// Tells the next hop which socket this request was received by, in a header of this name.
+    ///
+    /// # Errors
+    /// When the edit is refused.
+    fn add_sock_hdr(&mut self, name: &str) -> Result<(), EditError>;
 }
 
 impl<R: Routing, N, L> Saving<N, L> for Request<'_, R>
@@ -177,9 +204,18 @@ where
         let settings =
             self.module(|registrar: &mut Registrar, _, _| Rc::clone(&registrar.settings));
         let retry_after_seconds = settings.retry_after;
-        let saved = carry_out(self, &who.into(), options).await;
+        let saved = carry_out(self, &who.into(), options, &settings).await;
         self.module(|registrar: &mut Registrar, _, _| registrar.count(saved.is_ok()));
         saved.map_err(|cause| NotSaved { cause, retry_after_seconds })
+    }
+
+    fn add_sock_hdr(&mut self, name: &str) -> Result<(), EditError> {
+        let id = self.source().listener;
+        let socket = self.module(|_: &mut Registrar, host, _| {
+            let listeners = strowger_sip::module::Host::listeners(host);
+            crate::location::socket_text(listeners, id)
+        });
+        self.append_header(name, &socket)
     }
 }
 
@@ -187,6 +223,7 @@ async fn carry_out<R: Routing, N, L>(
     request: &Request<'_, R>,
     who: &Registrant,
     options: &SaveOptions,
+    settings: &Settings,
 ) -> Result<Saved, SaveFault>
 where
     ListOf<R>: Has<Registrar, N> + Has<Location, L>,
@@ -207,6 +244,7 @@ where
         (settings.use_domain, flag, location.today(host))
     });
     let flow = request.source();
+    let socket = if options.socket_from_header { socket_of(request, message) } else { None };
     let read = request.module(|registrar: &mut Registrar, host, _| {
         let entropy = strowger_sip::module::Host::entropy(host);
         let mut reading = super::read::Reading {
@@ -216,6 +254,7 @@ where
             entropy,
             today,
             flow,
+            socket,
             nat_flag,
         };
         reading.registration(message, &to)
@@ -228,6 +267,9 @@ where
         Located::Refused(refusal) => return Err(SaveFault::Refused(refusal)),
         Located::Found(_) => return Err(SaveFault::Refused(Refusal::Unavailable)),
     };
+    if settings.tcp_persistent_flag.is_some_and(|bit| options.flags & (1 << bit) != 0) {
+        keep_connection(request, &done.bindings);
+    }
     let kind = match (queried, done.added, done.updated, done.removed) {
         (true, _, _, _) => SaveKind::Queried,
         (false, 1.., _, _) => SaveKind::Added,
@@ -244,6 +286,31 @@ where
         writing.ok(&aor, &to, &done.bindings, &echo)
     });
     Ok(Saved { kind, aor, bindings: done.bindings, reply })
+}
+
+/// The connection of a request stays while contacts over it last.
+fn keep_connection<R: Routing, L>(request: &Request<'_, R>, bindings: &[Contact])
+where
+    ListOf<R>: Has<Location, L>,
+{
+    if let Some(connection) = request.source().connection {
+        request.module(|location: &mut Location, host, _| {
+            location.keep_connection(host, connection, bindings);
+        });
+    }
+}
+
+/// The listener that a header names as `udp:192.0.2.1:5060`, if it is one of this node.
+fn socket_of<R: Routing, N>(request: &Request<'_, R>, message: Message<'_>) -> Option<ListenerId>
+where
+    ListOf<R>: Has<Registrar, N>,
+{
+    request.module(|registrar: &mut Registrar, host, _| {
+        let name = registrar.settings.sock_hdr_name.as_bytes();
+        let value = message.header_named(name).filter(|_| !name.is_empty())?.value;
+        let value = std::str::from_utf8(value).ok()?.trim();
+        crate::location::listener_of(strowger_sip::module::Host::listeners(host), value)
+    })
 }
 
 /// RFC 3261 §10.3 steps 4 and 5.

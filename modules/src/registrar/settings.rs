@@ -3,6 +3,7 @@
 //! For: one place with every parameter's default and range.
 //! Not here: `[usrloc]` (`location/settings.rs`).
 
+use crate::elsewhere::{self, Anyway, Elsewhere};
 use crate::location::{AorRules, flag, number};
 use strowger_sip::settings::Section;
 
@@ -91,6 +92,12 @@ pub struct Settings {
     pub contact_max_size: usize,
     /// `use_expired_contacts`: look-ups give expired contacts too, while they are kept.
     pub use_expired_contacts: bool,
+    /// `tcp_persistent_flag`: which flag of a REGISTER keeps the connection that it came over as
+    /// long as its contacts last, however idle.
+    pub tcp_persistent_flag: Option<u32>,
+    /// `sock_hdr_name`: where a proxy before this one says which socket it received the request
+    /// by; read for [`super::SaveOptions::socket_from_header`]; empty for none.
+    pub sock_hdr_name: String,
 }
 
 impl Default for Settings {
@@ -120,6 +127,8 @@ impl Default for Settings {
             flow_timer: 0,
             contact_max_size: 512,
             use_expired_contacts: false,
+            tcp_persistent_flag: None,
+            sock_hdr_name: String::new(),
         }
     }
 }
@@ -137,7 +146,7 @@ impl Settings {
     /// Reads `[registrar]`.
     pub fn from_config(section: &mut Section<'_>) -> Settings {
         let default = Settings::default();
-        accept_without_effect(section);
+        elsewhere::refuse(section, &ELSEWHERE);
         let settings = Settings {
             default_expires: number(section, "default_expires", 3600, 1..=SECONDS_MAX),
             default_expires_range: number(section, "default_expires_range", 0, 0..=100),
@@ -174,6 +183,10 @@ impl Settings {
             flow_timer: number(section, "flow_timer", 0, 0..=86_400),
             contact_max_size: number(section, "contact_max_size", 512, 32..=512) as usize,
             use_expired_contacts: flag(section, "use_expired_contacts", false),
+            tcp_persistent_flag: section
+                .integer_if_set("tcp_persistent_flag", 0..=31)
+                .and_then(|bit| u32::try_from(bit).ok()),
+            sock_hdr_name: section.string_or("sock_hdr_name", ""),
         };
         if settings.max_expires > 0 && settings.max_expires < settings.min_expires {
             section.problem("max_expires", "less than min_expires", "at least min_expires, or 0");
@@ -182,19 +195,22 @@ impl Settings {
         if !settings.received_param.chars().all(is_token) {
             section.problem("received_param", "no parameter name", "letters, digits, - _ .");
         }
+        if !settings.sock_hdr_name.chars().all(is_token) {
+            section.problem("sock_hdr_name", "no header name", "letters, digits, - _ .");
+        }
         settings
     }
 }
 
-/// Keys that steer Kamailio's variables and sockets and have no meaning here.
-fn accept_without_effect(section: &mut Section<'_>) {
-    for key in ["received_avp", "sock_mode", "sock_hdr_name", "tcp_persistent_flag"] {
-        section.is_set(key);
-    }
-    for key in ["lookup_filter_mode", "xavp_cfg", "xavp_rcd", "event_callback"] {
-        section.is_set(key);
-    }
-}
+/// Kamailio's parameters that name variables of a script, or sockets, which have no names here.
+const ELSEWHERE: [Elsewhere; 6] = [
+    ("received_avp", Anyway::Nothing, "`SaveOptions::received(uri)`"),
+    ("xavp_cfg", Anyway::Nothing, "`SaveOptions` and `Match`"),
+    ("xavp_rcd", Anyway::Nothing, "`Found::contacts()` and `Saved::bindings`"),
+    ("event_callback", Anyway::Nothing, "a module that listens to `ContactEvent`"),
+    ("lookup_filter_mode", Anyway::Number(0), "`Found::of_instance(..)`"),
+    ("sock_mode", Anyway::Number(0), "nothing: a socket is stored by its address"),
+];
 
 #[cfg(test)]
 mod tests {
@@ -211,6 +227,10 @@ mod tests {
             ("realm_prefix", Value::String("SIP.".into())),
             ("max_expires", Value::Integer(30)),
             ("max_contact", Value::Integer(1)),
+            ("received_avp", Value::String("$avp(r)".into())),
+            ("sock_mode", Value::Integer(0)),
+            ("lookup_filter_mode", Value::Integer(1)),
+            ("sock_hdr_name", Value::String("Sock Info".into())),
         ] {
             configuration.set("registrar", key, place, value);
         }
@@ -220,6 +240,10 @@ mod tests {
         assert_eq!(settings.rules(true).realm_prefix, "sip.");
         let problems = problems.to_string();
         assert!(problems.contains("less than min_expires"), "{problems}");
+        assert!(problems.contains("use `SaveOptions::received(uri)`"), "{problems}");
+        assert!(problems.contains("0; else use `Found::of_instance(..)`"), "{problems}");
+        assert!(problems.contains("no header name"), "{problems}");
+        assert!(!problems.contains("registrar.sock_mode:"), "{problems}");
         assert!(problems.contains("did you mean \"max_contacts\""), "{problems}");
     }
 }

@@ -312,3 +312,83 @@ fn an_owner_that_does_not_answer_is_503_in_time() {
     }
     assert_eq!(refused, 3);
 }
+
+#[test]
+fn an_exact_lifetime_does_not_vary() {
+    let registrar =
+        Settings { expires_range: 50, default_expires_range: 50, ..Settings::default() };
+    let save = SaveOptions::default().exact_expires();
+    let mut exact = Town::new(1, &House { registrar: registrar.clone(), save, ..House::default() });
+    let mut varied = town(registrar);
+    let mut others = 0;
+    for n in 0..20 {
+        let register = bob(&format!("c{n}"), 1).contact("<sip:bob@192.0.2.10>;expires=1000");
+        let ok = exact.register(&register);
+        assert!(values(&ok, "Contact")[0].contains(";expires=1000;"), "{ok}");
+        let ok = varied.register(&register);
+        others += usize::from(!values(&ok, "Contact")[0].contains(";expires=1000;"));
+    }
+    assert!(others > 10, "{others}");
+}
+
+#[test]
+fn contacts_can_be_where_a_request_is_sent_and_no_more() {
+    let mut town = town(Settings { path: PathMode::Store, ..Settings::default() });
+    town.register(&bob("c1", 1).contact("<sip:bob@192.0.2.30:5070>"));
+    let path = bob("c2", 1).contact("<sip:bob@10.0.0.5>").line("Path: <sip:192.0.2.50;lr>");
+    town.register(&path);
+    let notify = invite("sip:bob@example.com", "n").replace("INVITE", "NOTIFY");
+    let sent = town.send("192.0.2.9:5060", &notify);
+    let branches: Vec<_> = sent.iter().filter(|s| s.text.starts_with("NOTIFY")).collect();
+    let mut to: Vec<&str> = branches.iter().map(|sent| sent.to.as_str()).collect();
+    to.sort_unstable();
+    assert_eq!(to, ["192.0.2.30:5070", "192.0.2.50:5060"], "{sent:?}");
+    for branch in branches {
+        assert!(branch.text.starts_with("NOTIFY sip:bob@example.com SIP/2.0"), "{branch:?}");
+        assert_eq!(values(&branch.text, "Sock-Info"), ["udp:192.0.2.1:5060"]);
+    }
+}
+
+#[test]
+fn a_request_is_from_a_user_when_it_comes_from_a_contact() {
+    let mut town = town(Settings::default());
+    town.register(&bob("c1", 1).contact("<sip:bob@192.0.2.30:5070>, <sip:bob@192.0.2.31>"));
+    let tcp = bob("c2", 1).contact("<sip:bob@192.0.2.32:5080;transport=tcp>");
+    town.register(&tcp);
+    let info = |town: &mut Town, from: &str, call: &str| {
+        let text = invite("sip:bob@example.com", call).replace("INVITE", "INFO");
+        let sent = town.send(from, &text);
+        sent.last().and_then(|sent| sent.text.lines().next().map(str::to_owned))
+    };
+    for (call, from, answer) in [
+        ("a", "192.0.2.30:5070", "SIP/2.0 200 1"),
+        ("b", "192.0.2.31:5060", "SIP/2.0 200 1"),
+        ("c", "192.0.2.30:5060", "SIP/2.0 404 Not Found"),
+        ("d", "192.0.2.32:5080", "SIP/2.0 404 Not Found"),
+    ] {
+        assert_eq!(info(&mut town, from, call).as_deref(), Some(answer), "{from}");
+    }
+}
+
+#[test]
+fn a_header_can_say_which_socket_a_contact_belongs_to() {
+    let stored = |value: &str, save: SaveOptions| {
+        let registrar = Settings { sock_hdr_name: "Sock-Info".into(), ..Settings::default() };
+        let db_mode = crate::location::DbMode::Realtime;
+        let location = crate::location::Settings { db_mode, ..Default::default() };
+        let mut town = Town::new(1, &House { registrar, location, save, ..House::default() });
+        let line = format!("Sock-Info: {value}");
+        town.register(&bob("c1", 1).contact("<sip:bob@192.0.2.10>").line(&line));
+        let place = crate::location::LOCATION.place("socket").expect("a column");
+        let (_, record) = town.storage.rows.values().next().expect("a row");
+        format!("{:?}", record[place])
+    };
+    let named = SaveOptions::default().socket_from_header();
+    let other = "udp:[2001:db8::1]:5060";
+    assert!(stored(other, named.clone()).contains(other));
+    // Without the option nobody's word is taken; what is no socket of this node is left out.
+    let own = "udp:192.0.2.1:5060";
+    assert!(stored(other, SaveOptions::default()).contains(own));
+    assert!(stored("udp:192.0.2.77:5060", named.clone()).contains(own));
+    assert!(stored("\"", named).contains(own));
+}

@@ -22,6 +22,9 @@ use strowger_sip::wheel::TimerId;
 /// How long a connection that is to be closed waits for the peer to take the last words. A guess: a
 /// few round trips; whoever needs more has been told as well as can be.
 const LAST_WORDS: Duration = secs(2);
+/// How long a connection is kept at most because somebody wants it. A guess: agents register again
+/// several times a day.
+const KEPT_MAX: Duration = secs(86_400);
 /// How much of what still comes in is thrown away meanwhile. A guess.
 const DISCARD_MAX: usize = 1 << 20;
 
@@ -113,6 +116,8 @@ pub(super) struct Connection {
     spoken: bool,
     /// When something last came in or went out.
     active: Instant,
+    /// Until when it is kept, however idle it is.
+    kept: Instant,
     /// Since when the peer has taken nothing of what waits.
     blocked: Instant,
 }
@@ -140,6 +145,7 @@ impl Connection {
             owed: 0,
             spoken: false,
             active: now,
+            kept: now,
             blocked: now,
         }
     }
@@ -279,6 +285,11 @@ impl Connection {
         self.state == State::Ended && self.owed == 0 && self.outbox.held() == 0
     }
 
+    /// It is not idle before then.
+    pub(super) fn keep(&mut self, until: Instant, now: Instant) {
+        self.kept = self.kept.max(until.min(now + KEPT_MAX));
+    }
+
     /// Nothing more is read; what is queued still goes out.
     pub(super) fn close(&mut self, now: Instant) {
         self.state = State::Closing { until: now + LAST_WORDS, patience: DISCARD_MAX };
@@ -302,7 +313,9 @@ impl Connection {
             }
             State::Open | State::Ended => {}
         }
-        let mut first = (self.active + settings.lifetime, Late::Idle);
+        let idle = self.active + settings.lifetime;
+        let idle = if self.state == State::Open { idle.max(self.kept) } else { idle };
+        let mut first = (idle, Late::Idle);
         let mut or = |at: Instant, late| {
             if at < first.0 {
                 first = (at, late);

@@ -19,7 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use strowger_sip::actions::Origin;
 use strowger_sip::time::{Duration, Instant};
-use strowger_sip::transport::{ConnectionId, Flow, ListenerId, Transport};
+use strowger_sip::transport::{ConnectionId, Flow, Lifespan, ListenerId, Transport};
 
 impl Streams {
     /// Sends a message over the connection of its flow, or another one to the same peer.
@@ -171,6 +171,24 @@ impl Streams {
             connection.state = State::Open;
             self.queue(place);
             self.soil(place);
+        }
+    }
+
+    /// Keeps a connection of this shard, or ends it once what is queued has gone out.
+    pub(crate) fn set_lifespan(&mut self, now: Instant, id: ConnectionId, lifespan: Lifespan) {
+        let place = place(id);
+        let own = owner(id) == self.shard;
+        let Some(connection) = self.table.get_mut(place).filter(|_| own) else { return };
+        match lifespan {
+            // The timer that runs is too early, and finds that when it fires.
+            Lifespan::Until(until) => connection.keep(until, now),
+            Lifespan::Over if connection.is_usable() => {
+                connection.close(now);
+                self.forget_remote(place);
+                self.queue(place);
+                self.soil(place);
+            }
+            Lifespan::Over => {}
         }
     }
 

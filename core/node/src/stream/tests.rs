@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use strowger_sip::actions::Origin;
 use strowger_sip::time::{Duration, Instant, ms, secs};
-use strowger_sip::transport::{Flow, ListenerId, Transport};
+use strowger_sip::transport::{Flow, Lifespan, ListenerId, Transport};
 
 const HOME: ListenerId = ListenerId(3);
 const PATIENCE: Duration = secs(20);
@@ -262,6 +262,44 @@ fn who_says_nothing_for_long_is_closed() {
     rig.passes(secs(2));
     assert_eq!((rig.counters().connections, rig.counters().idle), (0, 1));
     reads(&mut talker, b"\r\n");
+}
+
+#[test]
+fn a_connection_that_somebody_wants_may_be_idle() {
+    let mut rig = Rig::new(StreamSettings::default());
+    let (_kept, flow) = rig.peer();
+    let (_other, _) = rig.peer();
+    let until = |seconds| Lifespan::Until(Instant::START + secs(seconds));
+    rig.streams.set_lifespan(rig.now, named(&flow), until(600));
+    rig.streams.set_lifespan(rig.now, named(&flow), until(10));
+    rig.passes(secs(121));
+    assert_eq!((rig.counters().connections, rig.counters().idle), (1, 1));
+    rig.passes(secs(478));
+    assert_eq!(rig.counters().connections, 1);
+    rig.passes(secs(2));
+    assert_eq!((rig.counters().connections, rig.counters().idle), (0, 2));
+    // Nobody keeps one that is gone, nor any for ever.
+    rig.streams.set_lifespan(rig.now, named(&flow), until(10_000));
+    let (_late, flow) = rig.peer();
+    rig.streams.set_lifespan(rig.now, named(&flow), until(10_000_000));
+    rig.passes(secs(86_399));
+    assert_eq!(rig.counters().connections, 1);
+    rig.passes(secs(2));
+    assert_eq!(rig.counters().connections, 0);
+}
+
+#[test]
+fn a_connection_that_is_over_says_its_last_words() {
+    let mut rig = Rig::new(StreamSettings::default());
+    let (mut peer, flow) = rig.peer();
+    rig.send(1, &flow, OK);
+    rig.streams.set_lifespan(rig.now, named(&flow), Lifespan::Over);
+    rig.until("it is sent", |rig| rig.counters().sent == 1);
+    reads(&mut peer, OK);
+    assert_eq!(peer.read(&mut [0]).expect("the end"), 0);
+    drop(peer);
+    rig.until("it has gone", |rig| rig.counters().connections == 0);
+    assert_eq!(rig.streams.next_closed(), flow.connection);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::proxy::target;
 use crate::routing::Reply;
 use crate::shard::{ShardId, ShardMap};
 use crate::time::{Duration, Instant};
-use crate::transport::{Flow, ListenerId, Listeners};
+use crate::transport::{ConnectionId, Flow, Lifespan, ListenerId, Listeners};
 use crate::wheel::TimerId;
 use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -46,6 +46,8 @@ pub trait Host<M: Module> {
     fn entropy(&mut self) -> &mut Entropy;
     /// Sends a message that belongs to no transaction.
     fn send(&mut self, flow: Flow, bytes: &[u8]);
+    /// Says how long a connection is to live; one that is gone already is none of anybody's.
+    fn set_lifespan(&mut self, connection: ConnectionId, lifespan: Lifespan);
     /// Tells the same module on a shard something; also on this one, where it arrives after this
     /// call.
     fn tell(&mut self, shard: ShardId, message: M::Peer);
@@ -171,6 +173,9 @@ impl<S: Has<M, N>, M: Module, N> Host<M> for HostAt<'_, S, M, N> {
     }
     fn send(&mut self, flow: Flow, bytes: &[u8]) {
         self.core.out.sends.send(flow, bytes);
+    }
+    fn set_lifespan(&mut self, connection: ConnectionId, lifespan: Lifespan) {
+        self.core.out.lifespans.push((connection, lifespan));
     }
     fn tell(&mut self, shard: ShardId, message: M::Peer) {
         self.core.tell(shard, S::peer(message));

@@ -12,7 +12,7 @@ use crate::resolver::Question;
 use crate::routing::Routing;
 use crate::shard::{ShardId, ShardMap};
 use crate::time::{Duration, Instant};
-use crate::transport::{Flow, Listener, ListenerId, Listeners, Transport};
+use crate::transport::{ConnectionId, Flow, Lifespan, Listener, ListenerId, Listeners, Transport};
 use std::net::SocketAddr;
 
 /// How often timers may fire without the clock moving on before the bench calls it a loop. A guess
@@ -42,6 +42,7 @@ pub struct Bench<R: Routing> {
     peers: Vec<(ShardId, PeerOf<R>)>,
     rows: Vec<RowOf<R>>,
     questions: Vec<Question>,
+    lifespans: Vec<(ConnectionId, Lifespan)>,
 }
 
 impl<R: Routing> Bench<R> {
@@ -57,6 +58,7 @@ impl<R: Routing> Bench<R> {
             peers: Vec::new(),
             rows: Vec::new(),
             questions: Vec::new(),
+            lifespans: Vec::new(),
         }
     }
 
@@ -162,6 +164,11 @@ impl<R: Routing> Bench<R> {
         std::mem::take(&mut self.questions)
     }
 
+    /// Takes how long connections are to live, as said since the last call.
+    pub fn take_lifespans(&mut self) -> Vec<(ConnectionId, Lifespan)> {
+        std::mem::take(&mut self.lifespans)
+    }
+
     /// What is alive.
     pub fn census(&self) -> Census {
         self.engine.census()
@@ -184,7 +191,7 @@ impl<R: Routing> Bench<R> {
     }
 
     fn gather(&mut self) {
-        let Bench { out, sent, peers, rows, questions, now, .. } = self;
+        let Bench { out, sent, peers, rows, questions, lifespans, now, .. } = self;
         let at = *now;
         sent.extend(out.sends.iter_with_origin().map(|(origin, flow, bytes)| Sent {
             at,
@@ -195,6 +202,7 @@ impl<R: Routing> Bench<R> {
         peers.append(&mut out.peers);
         rows.append(&mut out.rows);
         questions.append(&mut out.questions);
+        lifespans.append(&mut out.lifespans);
         out.clear();
     }
 }
