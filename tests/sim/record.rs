@@ -185,6 +185,8 @@ pub(crate) struct Downstream {
     /// It rang while its transaction was there for sure.
     rang_in_time: bool,
     ended: Option<Instant>,
+    /// Its final response came when its transaction may have been gone; copies find none either.
+    is_late: bool,
     pub(crate) has_succeeded: bool,
     has_failed: bool,
     cancelled: Option<Instant>,
@@ -207,6 +209,7 @@ impl Downstream {
             rang: None,
             rang_in_time: false,
             ended: None,
+            is_late: false,
             has_succeeded: false,
             has_failed: false,
             cancelled: None,
@@ -226,6 +229,7 @@ impl Downstream {
     /// Whether its client transaction is there for sure.
     pub(crate) fn is_live(&self, now: Instant) -> bool {
         match (self.ended, self.cancelled, self.rang) {
+            (Some(_), _, _) if self.is_late => false,
             (Some(ended), _, _) => now < ended + LINGER && self.method == MethodKind::Invite,
             (None, Some(cancelled), _) => now < cancelled + NO_RESPONSE,
             (None, None, Some(_)) if self.method == MethodKind::Invite => true,
@@ -250,6 +254,7 @@ impl Downstream {
             self.rang.get_or_insert(now);
             return;
         }
+        self.is_late |= self.ended.is_none() && !self.is_live(now);
         self.ended.get_or_insert(now);
         self.has_succeeded |= status < 300;
         self.has_failed |= status >= 300;
