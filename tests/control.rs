@@ -88,6 +88,9 @@ fn acceptance_25_25_metrics_count_invites_under_both_names() {
         .sum();
     assert_eq!(Some(own), invites);
     assert!(sample(&page, "strowger_server_transactions{shard=\"0\"}").is_some());
+    for module in ["auth", "dialog", "dispatcher", "permissions", "pike", "registrar", "usrloc"] {
+        assert!(page.contains(&format!("# TYPE strowger_{module}_")), "{module}: {page}");
+    }
     for line in page.lines().filter(|line| !line.starts_with('#')) {
         let (name, value) = line.rsplit_once(' ').expect("a sample");
         assert!(value.parse::<u64>().is_ok(), "{line}");

@@ -15,7 +15,6 @@ use super::{Dialog, DialogId, Draft, Key, NotManaged, Role, dialog_of};
 use std::marker::PhantomData;
 use strowger_sip::date::UnixTime;
 use strowger_sip::engine::slots::ServerId;
-use strowger_sip::message::MethodKind;
 use strowger_sip::module::host::HostAt;
 use strowger_sip::module::{Has, Host};
 use strowger_sip::routing::{ListOf, Request, RequestIds as Ids, Routing};
@@ -445,23 +444,7 @@ where
     /// for `dlg_mode = 1`).
     pub fn update_state(&mut self) -> Option<Step> {
         let message = self.request.message();
-        let incident = match self.request.method() {
-            MethodKind::Ack => Incident::Ack,
-            MethodKind::Bye => Incident::Bye,
-            MethodKind::Prack => Incident::Prack,
-            MethodKind::Invite
-            | MethodKind::Cancel
-            | MethodKind::Options
-            | MethodKind::Register
-            | MethodKind::Subscribe
-            | MethodKind::Notify
-            | MethodKind::Publish
-            | MethodKind::Info
-            | MethodKind::Refer
-            | MethodKind::Message
-            | MethodKind::Update
-            | MethodKind::Other => Incident::Within,
-        };
+        let incident = Incident::of_request(self.request.method());
         self.with(|dialog, host, ids| {
             let id = dialog_of(host, ids.transaction).or_else(|| {
                 let call_id = message.call_id().ok()?;

@@ -4,6 +4,8 @@
 //! Not here: what a change brings with it (`reply.rs`, `within.rs`, `end.rs`).
 //! Invariants: nothing leads out of `Deleted` but a late 2xx, which makes a record of its own.
 
+use strowger_sip::message::MethodKind;
+
 /// How far a dialog has come; the numbers are those of listings and of the table `dialog`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -77,6 +79,29 @@ pub enum Incident {
     Within,
     /// The INVITE's transaction has ended.
     TransactionEnd,
+}
+
+impl Incident {
+    /// What a request within the dialog is to it.
+    pub fn of_request(method: MethodKind) -> Incident {
+        match method {
+            MethodKind::Ack => Incident::Ack,
+            MethodKind::Bye => Incident::Bye,
+            MethodKind::Prack => Incident::Prack,
+            MethodKind::Invite
+            | MethodKind::Cancel
+            | MethodKind::Options
+            | MethodKind::Register
+            | MethodKind::Subscribe
+            | MethodKind::Notify
+            | MethodKind::Publish
+            | MethodKind::Info
+            | MethodKind::Refer
+            | MethodKind::Message
+            | MethodKind::Update
+            | MethodKind::Other => Incident::Within,
+        }
+    }
 }
 
 /// What an incident does to the state.

@@ -95,23 +95,7 @@ impl Dialog {
         if method != MethodKind::Ack {
             note_number(record, from, message, number);
         }
-        let incident = match method {
-            MethodKind::Ack => Incident::Ack,
-            MethodKind::Bye => Incident::Bye,
-            MethodKind::Prack => Incident::Prack,
-            MethodKind::Invite
-            | MethodKind::Cancel
-            | MethodKind::Options
-            | MethodKind::Register
-            | MethodKind::Subscribe
-            | MethodKind::Notify
-            | MethodKind::Publish
-            | MethodKind::Info
-            | MethodKind::Refer
-            | MethodKind::Message
-            | MethodKind::Update
-            | MethodKind::Other => Incident::Within,
-        };
+        let incident = Incident::of_request(method);
         let (state, has_bye) = (record.state, record.flags.has(Flags::HAS_BYE));
         match step(state, incident, has_bye) {
             Step::To(State::Confirmed) => self.acknowledged(host, id),

@@ -419,7 +419,7 @@ impl Module for Dispatcher {
         command::answer(self, host, command)
     }
 
-    fn counters(&self, each: &mut dyn FnMut(&'static str, u64)) {
+    fn metrics(&self, each: &mut dyn FnMut(&'static str, u64)) {
         each("dispatcher_selected", self.counters.selected);
         each("dispatcher_empty", self.counters.empty);
         each("dispatcher_failovers", self.counters.failovers);

@@ -55,7 +55,7 @@ fn flags(bench: &mut Bench<Trunks>) -> Vec<String> {
 
 fn counter(bench: &Bench<Trunks>, name: &str) -> u64 {
     let mut found = None;
-    bench.engine().module_counters(&mut |each, value| {
+    bench.engine().each_metric(&mut |each, value| {
         if each == name {
             found = Some(value);
         }

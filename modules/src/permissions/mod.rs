@@ -115,7 +115,7 @@ impl Module for Permissions {
         command::answer(self, host, command)
     }
 
-    fn counters(&self, each: &mut dyn FnMut(&'static str, u64)) {
+    fn metrics(&self, each: &mut dyn FnMut(&'static str, u64)) {
         each("permissions_allowed", self.counters.allowed);
         each("permissions_refused", self.counters.refused);
         each("permissions_reloads", self.counters.reloads);

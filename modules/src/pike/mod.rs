@@ -198,7 +198,7 @@ impl Module for Pike {
         command::answer(self, host, command)
     }
 
-    fn counters(&self, each: &mut dyn FnMut(&'static str, u64)) {
+    fn metrics(&self, each: &mut dyn FnMut(&'static str, u64)) {
         each("pike_checked", self.counters.checked);
         each("pike_blocked", self.counters.blocked);
         each("pike_blocks", self.counters.blocks);

@@ -28,7 +28,7 @@ fn bench(settings: Settings) -> Bench<Ok200> {
 
 fn counter(bench: &Bench<Ok200>, name: &str) -> u64 {
     let mut found = 0;
-    bench.engine().module_counters(&mut |each, value| {
+    bench.engine().each_metric(&mut |each, value| {
         if each == name {
             found = value;
         }

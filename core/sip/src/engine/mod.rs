@@ -305,11 +305,6 @@ impl<R: Routing> Engine<R> {
         self.desk.with(|state| state.core.messages.clone())
     }
 
-    /// Calls `each` with every counter of the modules.
-    pub fn module_counters(&self, each: &mut dyn FnMut(&'static str, u64)) {
-        self.desk.with(|state| state.modules.counters(each));
-    }
-
     /// Shows every count of the shard, its modules' too.
     pub fn each_metric(&self, each: &mut dyn FnMut(&'static str, u64)) {
         self.metrics().each(&mut *each);

@@ -180,8 +180,6 @@ pub trait Hooks<S: Types, N>: Types {
     fn metrics(&self, each: &mut dyn FnMut(&'static str, u64));
     /// The sum of [`Module::live`].
     fn live(&self) -> usize;
-    /// [`Module::counters`] of each.
-    fn counters(&self, each: &mut dyn FnMut(&'static str, u64));
 }
 
 impl<S: Types, N> Hooks<S, N> for Nil {
@@ -214,7 +212,6 @@ impl<S: Types, N> Hooks<S, N> for Nil {
     fn live(&self) -> usize {
         0
     }
-    fn counters(&self, _: &mut dyn FnMut(&'static str, u64)) {}
 }
 
 impl<S, N, H, T> Hooks<S, N> for Cons<H, T>
@@ -297,10 +294,6 @@ where
     }
     fn live(&self) -> usize {
         self.head.live() + self.tail.live()
-    }
-    fn counters(&self, each: &mut dyn FnMut(&'static str, u64)) {
-        self.head.counters(each);
-        self.tail.counters(each);
     }
 }
 

@@ -129,7 +129,7 @@ pub trait Module: Sized + 'static {
         None
     }
 
-    /// Shows each of the module's counts with its name.
+    /// Shows each of the module's counts with its name, which begins with the module's own.
     fn metrics(&self, each: &mut dyn FnMut(&'static str, u64)) {
         let _ = each;
     }
@@ -137,11 +137,6 @@ pub trait Module: Sized + 'static {
     /// How many objects the module keeps alive because of traffic; a drained shard has none.
     fn live(&self) -> usize {
         0
-    }
-
-    /// Calls `each` with every counter of the module; names begin with the module's own.
-    fn counters(&self, each: &mut dyn FnMut(&'static str, u64)) {
-        let _ = each;
     }
 }
 
