@@ -6,7 +6,7 @@
 use strowger_sip::actions::Actions;
 use strowger_sip::engine::{ActionsOf, Census, Engine, Input, InputOf, PeerOf, RowOf};
 use strowger_sip::metrics::Messages;
-use strowger_sip::module::{Command, Fault};
+use strowger_sip::module::{Command, Fault, Notes};
 use strowger_sip::routing::Routing;
 use strowger_sip::storage::Rows;
 use strowger_sip::time::Instant;
@@ -41,6 +41,11 @@ pub trait ShardEngine: 'static {
     /// What came in, by method and status.
     fn messages(&self) -> Messages {
         Messages::default()
+    }
+
+    /// What its counts and commands mean.
+    fn notes() -> Notes {
+        Notes::default()
     }
 
     /// Whether new calls are refused.
@@ -89,6 +94,10 @@ where
 
     fn messages(&self) -> Messages {
         Engine::messages(self)
+    }
+
+    fn notes() -> Notes {
+        Engine::<R>::notes()
     }
 
     fn is_draining(&self) -> bool {

@@ -22,7 +22,7 @@ use crate::limits::{Limits, UDP_MTU};
 use crate::message::ParseError;
 use crate::metrics::{Messages, Metrics};
 use crate::module::list::{Hooks, ModuleList, Types};
-use crate::module::{Command, Event, Fault, Modules};
+use crate::module::{Command, Event, Fault, MetricNote, Modules, Notes};
 use crate::proxy::blocklist::BlocklistRules;
 use crate::proxy::cancel::Why;
 use crate::proxy::rules::{OverloadRules, Rules};
@@ -311,6 +311,16 @@ impl<R: Routing> Engine<R> {
         let delay = self.desk.with(|state| state.core.overload.delay());
         each("queueing_delay_micros", u64::try_from(delay.as_micros()).unwrap_or(u64::MAX));
         self.desk.with(|state| state.modules.metrics(each));
+    }
+
+    /// What its counts and commands mean.
+    pub fn notes() -> Notes {
+        let mut notes = Notes::default();
+        notes.metrics.extend(Metrics::NOTES);
+        let delay = "How long the last messages waited in a queue before they were handled.";
+        notes.metrics.push(MetricNote::gauge("queueing_delay_micros", delay));
+        <ListOf<R> as Types>::describe(&mut notes);
+        notes
     }
 
     /// Whether new calls are refused.

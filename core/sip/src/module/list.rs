@@ -6,7 +6,7 @@
 //! Not here: what hooks mean (`mod.rs`).
 
 use super::host::HostAt;
-use super::{Arrived, Command, Departing, Event, Fault, Heard, Module, Outgoing, Verdict};
+use super::{Arrived, Command, Departing, Event, Fault, Heard, Module, Notes, Outgoing, Verdict};
 use crate::engine::core::Core;
 use crate::message::Edits;
 use crate::shard::ShardId;
@@ -63,6 +63,8 @@ pub trait Types: Sized + 'static {
     type Row: Send + 'static;
     /// Whether any of them listens to events.
     const LISTENS: bool;
+    /// Adds what each of them says about itself.
+    fn describe(notes: &mut Notes);
 }
 
 impl Types for Nil {
@@ -72,6 +74,7 @@ impl Types for Nil {
     type Token = Never;
     type Row = Never;
     const LISTENS: bool = false;
+    fn describe(_: &mut Notes) {}
 }
 
 impl<H: Module, T: Types> Types for Cons<H, T> {
@@ -81,6 +84,12 @@ impl<H: Module, T: Types> Types for Cons<H, T> {
     type Token = Either<H::Token, T::Token>;
     type Row = Either<H::Row, T::Row>;
     const LISTENS: bool = H::LISTENS || T::LISTENS;
+    fn describe(notes: &mut Notes) {
+        notes.modules.push(H::NAME);
+        notes.metrics.extend(H::METRICS);
+        notes.commands.extend(H::COMMANDS);
+        T::describe(notes);
+    }
 }
 
 /// Proof that module `M` stands in this list at place `N`.

@@ -11,11 +11,13 @@ pub mod configured;
 pub mod event;
 pub mod host;
 pub mod list;
+pub mod notes;
 
 pub use configured::{Configured, ConfiguredModules, NodeFacts};
 pub use event::Event;
 pub use host::{Host, Reach};
 pub use list::{Cons, Either, Has, Modules, Never, Nil, Succ, Zero};
+pub use notes::{CommandNote, MetricNote, Notes};
 
 use crate::engine::incoming::Incoming;
 use crate::engine::slots::{ContextId, ServerId};
@@ -34,6 +36,10 @@ pub trait Module: Sized + 'static {
     const NAME: &'static str;
     /// Whether it wants to hear other modules' events; see [`Module::event`].
     const LISTENS: bool = false;
+    /// What each of its counts means; `/metrics` shows one without a note as untyped.
+    const METRICS: &'static [MetricNote] = &[];
+    /// Its commands; parameters of one without a note have no names.
+    const COMMANDS: &'static [CommandNote] = &[];
     /// What the module hangs on a transaction, for example the id of a dialog; freed with it.
     type Attached: Default + 'static;
     /// What its instances on different shards tell each other.

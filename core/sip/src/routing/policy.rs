@@ -10,7 +10,7 @@ use crate::engine::slots::ContextId;
 use crate::engine::{CallChange, CallOrder};
 use crate::message::{EditError, Edits, Message, StatusCode, Uri};
 use crate::module::{
-    Arrived, Command, Departing, Event, Fault, Has, Heard, Host, Module, Outgoing,
+    Arrived, Command, CommandNote, Departing, Event, Fault, Has, Heard, Host, Module, Outgoing,
 };
 use crate::shard::ShardId;
 use crate::transport::{Flow, Listeners};
@@ -33,6 +33,14 @@ impl<R: Routing> Policy<R> {
 impl<R: Routing> Module for Policy<R> {
     const NAME: &'static str = "routing";
     const LISTENS: bool = R::LISTENS;
+    const COMMANDS: &'static [CommandNote] = &[
+        CommandNote::each("tm.cancel", "callid cseq", "Cancels a request that is being routed."),
+        CommandNote::each(
+            "tm.reply_callid",
+            "code reason callid cseq",
+            "Answers a request that is being routed.",
+        ),
+    ];
     type Attached = ();
     type Peer = CallOrder;
     type Timer = ();
