@@ -6,6 +6,7 @@
 //! Not here: what hooks mean (`mod.rs`).
 
 use super::host::HostAt;
+use super::notes::EachReading;
 use super::{Arrived, Command, Departing, Event, Fault, Heard, Module, Notes, Outgoing, Verdict};
 use crate::engine::core::Core;
 use crate::message::Edits;
@@ -187,6 +188,8 @@ pub trait Hooks<S: Types, N>: Types {
     fn command(&mut self, core: &mut Core<S>, command: &Command) -> Option<Result<String, Fault>>;
     /// [`Module::metrics`] of each.
     fn metrics(&self, each: &mut dyn FnMut(&'static str, u64));
+    /// [`Module::readings`] of each.
+    fn readings(&self, each: &mut EachReading<'_>);
     /// The sum of [`Module::live`].
     fn live(&self) -> usize;
 }
@@ -218,6 +221,7 @@ impl<S: Types, N> Hooks<S, N> for Nil {
         None
     }
     fn metrics(&self, _: &mut dyn FnMut(&'static str, u64)) {}
+    fn readings(&self, _: &mut EachReading<'_>) {}
     fn live(&self) -> usize {
         0
     }
@@ -300,6 +304,10 @@ where
     fn metrics(&self, each: &mut dyn FnMut(&'static str, u64)) {
         self.head.metrics(each);
         self.tail.metrics(each);
+    }
+    fn readings(&self, each: &mut EachReading<'_>) {
+        self.head.readings(each);
+        self.tail.readings(each);
     }
     fn live(&self) -> usize {
         self.head.live() + self.tail.live()

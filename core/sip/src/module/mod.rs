@@ -25,6 +25,7 @@ use crate::message::{Edits, Message, StatusCode};
 use crate::routing::Reply;
 use crate::shard::ShardId;
 use crate::transport::{ConnectionId, Flow};
+use notes::EachReading;
 use std::cell::Cell;
 
 /// A module: one instance on each shard.
@@ -137,6 +138,12 @@ pub trait Module: Sized + 'static {
 
     /// Shows each of the module's counts with its name, which begins with the module's own.
     fn metrics(&self, each: &mut dyn FnMut(&'static str, u64)) {
+        let _ = each;
+    }
+
+    /// Shows what has labels, and durations, each with a name of [`Module::METRICS`]. There are few
+    /// labels, and what they may say is bounded by the configuration.
+    fn readings(&self, each: &mut EachReading<'_>) {
         let _ = each;
     }
 

@@ -4,6 +4,8 @@
 //! Not here: the counts and the answers themselves ([`super::Module::metrics`],
 //! [`super::Module::command`]).
 
+use crate::histogram::Histogram;
+
 /// What kind of number a count is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -11,7 +13,21 @@ pub enum Kind {
     Counter,
     /// It goes up and down, or stands still.
     Gauge,
+    /// Durations by range.
+    Histogram,
 }
+
+/// What a count with labels reads, or a histogram.
+#[derive(Clone, Copy, Debug)]
+pub enum Reading<'r> {
+    /// A number.
+    Number(u64),
+    /// Durations.
+    Histogram(&'r Histogram),
+}
+
+/// Takes a name, labels and what is read.
+pub type EachReading<'e> = dyn FnMut(&'static str, &[(&'static str, &str)], Reading<'_>) + 'e;
 
 /// A count: its name, without `_total`, and one sentence about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +44,11 @@ impl MetricNote {
     /// A number that only grows.
     pub const fn counter(name: &'static str, help: &'static str) -> MetricNote {
         MetricNote { name, kind: Kind::Counter, help }
+    }
+
+    /// Durations by range; the name ends with `_seconds`.
+    pub const fn histogram(name: &'static str, help: &'static str) -> MetricNote {
+        MetricNote { name, kind: Kind::Histogram, help }
     }
 
     /// A number that goes up and down.
