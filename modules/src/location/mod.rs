@@ -14,6 +14,7 @@ mod event;
 mod jobs;
 mod keepalive;
 mod methods;
+mod notes;
 mod peer;
 mod resync;
 mod row;
@@ -45,7 +46,9 @@ use std::rc::Rc;
 use streams::Streams;
 use strowger_sip::date::{Epoch, UnixTime};
 use strowger_sip::engine::slots::ContextId;
-use strowger_sip::module::{Command, Configured, Fault, Has, Heard, Host, Module, NodeFacts};
+use strowger_sip::module::{
+    Command, CommandNote, Configured, Fault, Has, Heard, Host, MetricNote, Module, NodeFacts,
+};
 use strowger_sip::routing::{ListOf, Request, Routing};
 use strowger_sip::settings::Section;
 use strowger_sip::shard::ShardId;
@@ -234,6 +237,8 @@ impl Location {
 
 impl Module for Location {
     const NAME: &'static str = "usrloc";
+    const METRICS: &'static [MetricNote] = notes::METRICS;
+    const COMMANDS: &'static [CommandNote] = notes::COMMANDS;
     type Attached = ();
     type Peer = Peer;
     type Timer = Timer;
