@@ -448,8 +448,10 @@ impl<L: ModuleList> State<L> {
             request: request.as_deref(),
             suppress: &suppress,
         };
+        self.core.show(server, status);
         self.modules.response(&mut self.core, &departing, &mut edits);
-        if !(suppress.get() && status.is_provisional()) {
+        let held = self.core.keep(request.as_ref(), (message, status), &edits);
+        if !held && !(suppress.get() && status.is_provisional()) {
             relay_in_transaction(&mut self.core, server, message, status, &edits);
         }
         self.core.scratch.reply_edits = edits;
