@@ -81,6 +81,7 @@ impl Dialog {
             "dlg.profile_values" => self.profile_values(arguments),
             "dlg.bridge_dlg" | "dlg_bridge" => self.bridge_dlg(host, arguments),
             "dlg.stats_active" => Ok(self.stats_active()),
+            "dlg.db_load_extra" => self.db_load_extra(host),
             "dlg.db_load_callid" => self.db_load_callid(host, arguments),
             _ => return None,
         })
@@ -304,6 +305,10 @@ impl Dialog {
             let all: u64 = State::ALL.into_iter().filter(|it| *it != State::Deleted).map(of).sum();
             json.number("all", all);
         })
+    }
+
+    fn db_load_extra(&mut self, host: &mut impl Host<Dialog>) -> Result<String> {
+        if self.load_extra(host) { Ok("null".to_owned()) } else { Err(fault(500, "db_mode is 0")) }
     }
 
     fn db_load_callid(

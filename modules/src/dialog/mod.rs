@@ -19,7 +19,9 @@ mod link;
 mod listing;
 mod local;
 mod matching;
+mod names;
 mod profile;
+mod promise;
 mod record;
 mod refer;
 mod reply;
@@ -42,13 +44,15 @@ pub use create::NotManaged;
 pub use end::Terminated;
 pub use event::{DialogEvent, DialogEventKind, Facts, LegFacts};
 pub use link::Letter;
+pub use names::{DIALOG, DIALOG_VARS, Tables};
 pub use profile::{Group, Peer, RemoteMark};
 pub use record::{Cause, Side};
 pub use request::{DialogOf, DialogRequest, Property, Snapshot};
 pub use reserve::{Reserved, Sized};
-pub use row::{DIALOG, DIALOG_VARS, Row};
+pub use row::{Row, Terms};
 pub use settings::{
     CALLER_PROFILE, Database, DbMode, Extra2xx, KeepAlive, MatchMode, SessionTimer, Settings,
+    WhenRefused,
 };
 pub use state::{Incident, State, Step, step};
 pub use table::DialogId;
@@ -82,6 +86,7 @@ pub struct Dialog {
     links: link::Links,
     asks: Asks<reserve::Answer>,
     bridges: Slab<Bridge, BridgeMark>,
+    promises: Slab<promise::Promise, promise::PromiseMark>,
     store: store::Store,
     counters: Counters,
     /// Whether a number was ever shifted: only then an ACK is looked at when it is forwarded.
@@ -107,6 +112,9 @@ struct Counters {
     unsent: u64,
     overdue: u64,
     rows_refused: u64,
+    rows_too_long: u64,
+    unpromised: u64,
+    not_durable: u64,
     ended: [u64; Cause::ALL.len()],
 }
 
@@ -176,6 +184,8 @@ pub enum Timer {
     Bye(DialogId, Side, u8),
     /// A question was not answered.
     Ask(AskId),
+    /// Storage has not said whether an answer's rows are durable.
+    Promise(promise::PromiseId),
     /// Changed dialogs are written.
     Flush,
     /// A remote membership ends.
@@ -215,6 +225,7 @@ impl Dialog {
             links: link::Links::default(),
             asks: Asks::default(),
             bridges: Slab::new(0, limits::BRIDGES_MAX),
+            promises: Slab::new(0, limits::PROMISES_MAX),
             store: store::Store::default(),
             counters: Counters::default(),
             has_shifts: false,
@@ -336,6 +347,7 @@ impl Module for Dialog {
             Timer::Dialog(id) => self.on_deadline(host, id),
             Timer::Bye(id, side, attempt) => self.send_bye(host, id, side, attempt),
             Timer::Ask(ask) => self.asks.expire(host, ask),
+            Timer::Promise(id) => self.storage_is_silent(host, id),
             Timer::Flush => self.flush(host),
             Timer::Remote(id) => self.remote_ended(id),
             Timer::Walk => self.walk_on(host),
@@ -372,7 +384,7 @@ impl Module for Dialog {
     fn live(&self) -> usize {
         // Calls that are up go on without traffic; all others wait for some.
         let up = self.table.in_state(State::ConfirmedNa) + self.table.in_state(State::Confirmed);
-        self.asks.len() + self.bridges.len() + self.table.len() - up
+        self.asks.len() + self.bridges.len() + self.promises.len() + self.table.len() - up
     }
 
     fn metrics(&self, each: &mut dyn FnMut(&'static str, u64)) {
@@ -403,6 +415,10 @@ impl Dialog {
         each("dialog_unsent_requests", self.counters.unsent);
         each("dialog_overdue_dialogs", self.counters.overdue);
         each("dialog_rows_refused", self.counters.rows_refused);
+        each("dialog_rows_too_long", self.counters.rows_too_long);
+        each("dialog_answers_held", self.promises.len() as u64);
+        each("dialog_answers_not_promised", self.counters.unpromised);
+        each("dialog_answers_not_durable", self.counters.not_durable);
     }
 }
 

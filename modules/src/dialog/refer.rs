@@ -297,22 +297,10 @@ impl Dialog {
         }
     }
 
-    /// The ACK of a 2xx is the user agent's own affair (RFC 3261 §13.2.2.4): it has no transaction.
     fn bridge_acknowledge(&mut self, host: &mut impl Host<Dialog>, id: Id<BridgeMark>) {
-        let branch = host.entropy().next_u64();
         let Some(bridge) = self.bridges.get(id) else { return };
         let bytes = self.bridge_request(bridge, "ACK", BRIDGE_CSEQ, ("", ""));
-        let listener = host.listeners().get(bridge.flow.listener);
-        let Some(listener) = listener else { return };
-        let via = format!(
-            "Via: SIP/2.0/{} {};branch=z9hG4bK{branch:016x}\r\n",
-            bridge.flow.transport.via_name(),
-            listener.advertised
-        );
-        let Some(line) = bytes.iter().position(|byte| *byte == b'\n') else { return };
-        let (first, rest) = bytes.split_at(line + 1);
-        let (flow, whole) = (bridge.flow, [first, via.as_bytes(), rest].concat());
-        host.send(flow, &whole);
+        self.send_ack(host, bridge.flow, &bytes);
     }
 
     fn end_bridge(&mut self, id: Id<BridgeMark>) {

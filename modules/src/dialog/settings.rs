@@ -5,6 +5,7 @@
 //! nearest meaning; a switch for something that this build has not is refused.
 
 use super::limits::{CSEQ_LIMIT, PROFILES_MAX};
+use super::names::Tables;
 use strowger_sip::message::{Scheme, StatusCode, Uri};
 use strowger_sip::settings::{Section, Unit};
 use strowger_sip::time::{Duration, secs};
@@ -31,6 +32,15 @@ pub enum DbMode {
     Delayed,
     /// When the node stops.
     Shutdown,
+}
+
+/// What becomes of an answered call that storage does not keep (`when_refused`, `db_mode` 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenRefused {
+    /// The caller gets a 503 and the callee a BYE; new calls get a 503 at once for a while.
+    Refuse,
+    /// It goes on, and is written when storage is back.
+    Relay,
 }
 
 /// What becomes of a 2xx with another To tag than the first one's (`extra_2xx`).
@@ -81,6 +91,10 @@ pub struct Database {
     pub update_period: Duration,
     /// `db_skip_load`
     pub skip_load: bool,
+    /// `when_refused`
+    pub when_refused: WhenRefused,
+    /// `table_name`, `vars_table_name` and the names of their columns.
+    pub tables: Tables,
 }
 
 /// What `[dialog]` says.
@@ -221,7 +235,13 @@ impl Default for Settings {
             release_early: false,
             most: 1 << 20,
             reserved: 1024,
-            database: Database { mode: DbMode::None, update_period: secs(60), skip_load: false },
+            database: Database {
+                mode: DbMode::None,
+                update_period: secs(60),
+                skip_load: false,
+                when_refused: WhenRefused::Refuse,
+                tables: Tables::default(),
+            },
         }
     }
 }
@@ -508,9 +528,14 @@ fn database(section: &mut Section<'_>, default: Database) -> Database {
         let what = "all modules share one database";
         section.problem_at(text.place, "db_url", what, "`url` under [storage]");
     }
-    super::row::names(section, mode != DbMode::None);
     Database {
         mode,
+        when_refused: section.choice(
+            "when_refused",
+            default.when_refused,
+            &[("refuse", WhenRefused::Refuse), ("relay", WhenRefused::Relay)],
+        ),
+        tables: super::names::named(section),
         update_period: span(section, "db_update_period", default.update_period, secs(1)),
         skip_load: section.switch("db_skip_load", default.skip_load),
     }

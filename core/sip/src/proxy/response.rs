@@ -451,7 +451,8 @@ impl<L: ModuleList> State<L> {
         self.core.show(server, status);
         self.modules.response(&mut self.core, &departing, &mut edits);
         let held = self.core.keep(request.as_ref(), (message, status), &edits);
-        if !held && !(suppress.get() && status.is_provisional()) {
+        let kept = held || (suppress.get() && status.is_provisional());
+        if !kept {
             relay_in_transaction(&mut self.core, server, message, status, &edits);
         }
         self.core.scratch.reply_edits = edits;
