@@ -20,6 +20,10 @@ pub(super) const PROFILES_MAX: usize = 256;
 pub(super) const VALUES_MAX: usize = 1 << 20;
 /// Calls that this node sets up between two others at the same time. A guess.
 pub(super) const BRIDGES_MAX: usize = 1024;
+/// Bridges that are over and of which one can still ask. A guess.
+pub(super) const BRIDGES_REMEMBERED_MAX: usize = 256;
+/// How long a party may take with what ends its call, the timeout of a transaction and some more.
+pub(super) const BRIDGE_LEAVE: Duration = secs(40);
 /// Free memory that a shard retains, in pieces, and the size of one, in bytes. Guesses: the dialogs
 /// that end within a second, of usual length.
 pub(super) const RETAINED_MAX: usize = 65_536;

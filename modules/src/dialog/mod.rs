@@ -7,6 +7,7 @@
 //! membership is counted by the shard that its profile and value are at home at. Gauges are counted
 //! from the records. Every state has a deadline.
 
+mod bridge;
 mod command;
 mod cookie;
 mod create;
@@ -39,6 +40,7 @@ mod texts;
 mod timer;
 mod within;
 
+pub use bridge::{BridgeMark, BridgeMode};
 pub use cookie::Key;
 pub use create::NotManaged;
 pub use end::Terminated;
@@ -58,9 +60,9 @@ pub use state::{Incident, State, Step, step};
 pub use table::DialogId;
 
 use crate::ask::{AskId, Asks};
+use bridge::{BridgeId, Bridges, Party};
 use cookie::Cookies;
 use record::{Flags, Record};
-use refer::{Bridge, BridgeMark};
 use std::rc::Rc;
 use std::sync::Arc;
 use strowger_sip::date::UnixTime;
@@ -85,7 +87,7 @@ pub struct Dialog {
     profiles: profile::Counts,
     links: link::Links,
     asks: Asks<reserve::Answer>,
-    bridges: Slab<Bridge, BridgeMark>,
+    bridges: Bridges,
     promises: Slab<promise::Promise, promise::PromiseMark>,
     store: store::Store,
     counters: Counters,
@@ -188,6 +190,8 @@ pub enum Timer {
     Promise(promise::PromiseId),
     /// Changed dialogs are written.
     Flush,
+    /// A call that this node sets up has taken long enough.
+    Bridge(BridgeId),
     /// A remote membership ends.
     Remote(Id<profile::RemoteMark>),
     /// A walk through all dialogs goes on.
@@ -208,7 +212,7 @@ pub enum Token {
     /// Some request of a routing.
     Within(DialogId),
     /// A message of a call that this node sets up.
-    Bridge(Id<BridgeMark>),
+    Bridge(BridgeId, Party),
 }
 
 impl Dialog {
@@ -224,7 +228,7 @@ impl Dialog {
             table: Table::new(0, settings.most, (0, 0), 0),
             links: link::Links::default(),
             asks: Asks::default(),
-            bridges: Slab::new(0, limits::BRIDGES_MAX),
+            bridges: Bridges::default(),
             promises: Slab::new(0, limits::PROMISES_MAX),
             store: store::Store::default(),
             counters: Counters::default(),
@@ -311,7 +315,7 @@ impl Module for Dialog {
     }
 
     fn request(&mut self, host: &mut impl Host<Self>, request: &Arrived<'_>) -> Verdict {
-        if self.refer_progress(host, request) {
+        if self.bridge_asked(host, request) || self.refer_progress(host, request) {
             return Verdict::Taken;
         }
         if !self.settings.scripted {
@@ -349,6 +353,7 @@ impl Module for Dialog {
             Timer::Ask(ask) => self.asks.expire(host, ask),
             Timer::Promise(id) => self.storage_is_silent(host, id),
             Timer::Flush => self.flush(host),
+            Timer::Bridge(id) => self.bridge_is_late(host, id),
             Timer::Remote(id) => self.remote_ended(id),
             Timer::Walk => self.walk_on(host),
             Timer::Links => self.tend_links(host),
@@ -365,7 +370,7 @@ impl Module for Dialog {
             Token::KeepAlive(id, side) => self.keep_alive_answered(host, id, side, answer),
             Token::Refer(id, side) => self.refer_answered(host, id, side, answer),
             Token::Within(id) => self.local_answered(host, id, answer),
-            Token::Bridge(id) => self.bridge_answered(host, id, answer),
+            Token::Bridge(id, party) => self.bridge_answered(host, (id, party), answer),
         }
     }
 

@@ -122,6 +122,7 @@ fn in_transaction<L: ModuleList>(
     match owner {
         Owner::Cancel | Owner::Replica { .. } => {}
         Owner::Module(token) => {
+            state.cancel_if_wanted(client);
             if news != News::Nothing {
                 state.modules.answered(&mut state.core, token, Heard::Response(message));
             }
