@@ -13,7 +13,7 @@ use strowger_node::control::{self, Unanswered, say};
 use strowger_node::http::{self, ControlSettings, Facts};
 use strowger_node::lists::Lists;
 use strowger_node::node::{Node, Running, Seat};
-use strowger_node::{config, interfaces, secret, settings::NodeSettings};
+use strowger_node::{config, interfaces, secret, settings::NodeSettings, storage};
 use strowger_sip::date::Epoch;
 use strowger_sip::engine::{Engine, RowOf, Settings, Setup};
 use strowger_sip::module::{ConfiguredModules, NodeFacts};
@@ -57,7 +57,7 @@ where
         None => (Configuration::empty("configuration"), Problems::new("configuration")),
     };
     arguments.apply(&mut configuration);
-    let (read, found) = configuration.read(|root| Read::all(root, &from_config));
+    let (mut read, found) = configuration.read(|root| Read::all(root, &from_config));
     found.sorted().into_iter().for_each(|problem| problems.add(problem.clone()));
     if !problems.is_empty() {
         eprint!("{problems}");
@@ -65,6 +65,10 @@ where
     }
     // What is wrong with the sections themselves has been reported.
     let (lists, _) = configuration.read(R::Modules::lists);
+    if let Some(storage) = &mut read.node.storage {
+        let (tables, _) = configuration.read(storage::configured_tables::<RowOf<R>>);
+        storage.tables = Some(tables);
+    }
     let lists = Lists::new(lists, &configuration.source, arguments.file.as_deref());
     if let Err(faults) = lists.check_files::<RowOf<R>>() {
         eprintln!("{faults}");
@@ -75,7 +79,7 @@ where
             say(&format!("{}: good", configuration.source));
             ExitCode::SUCCESS
         }
-        Action::Db { task } => db::run::<RowOf<R>>(read.node.storage.as_ref(), task),
+        Action::Db { task } => db::run(read.node.storage.as_ref(), task),
         Action::Run => {
             let is_default = arguments.file.is_none() && !arguments.says_where_to_listen();
             run(configuration, read, (lists, is_default), from_config)
