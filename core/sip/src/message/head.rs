@@ -13,7 +13,7 @@ use super::header::HeaderName;
 use super::line;
 use super::marks::Marks;
 use super::message::Message;
-use super::octet::{TOKEN, all, decimal, slice, span, trim};
+use super::octet::{TOKEN, all, decimal, slice, span, trim, trim_end, trim_start};
 use super::status::StatusCode;
 use crate::limits::Limits;
 
@@ -38,7 +38,7 @@ impl Span {
 /// `parse` refuses what is longer, so nothing is ever cut off here.
 #[inline]
 fn offset(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
+    at as u32
 }
 
 /// What the first line is.
@@ -64,6 +64,8 @@ pub(super) struct Entry {
     pub(super) start: u32,
     /// Where the next line starts.
     pub(super) end: u32,
+    /// What stands behind the colon, without the white space around it.
+    pub(super) value: Span,
     /// From the start of the line to its colon.
     pub(super) colon: u16,
     pub(super) name: HeaderName,
@@ -180,9 +182,9 @@ impl Head {
 
     /// The first entry of a name, and its place among the entries.
     #[inline]
-    pub(super) fn find(&self, name: HeaderName) -> Option<(usize, Entry)> {
+    pub(super) fn find(&self, name: HeaderName) -> Option<(usize, &Entry)> {
         let index = usize::from(*self.first.get(name as usize)?);
-        self.entries.get(index).map(|entry| (index, *entry))
+        self.entries.get(index).map(|entry| (index, entry))
     }
 
     fn read_start(&mut self, line: &[u8], at: usize, limits: &Limits, verdict: &mut Verdict) {
@@ -256,7 +258,9 @@ impl Head {
             return line.next;
         };
         let unclean = line.unclean;
-        let entry = Entry { start: offset(at), end: offset(line.next), colon, name, unclean };
+        let value = value(bytes, at + usize::from(colon) + 1, line.next);
+        let entry =
+            Entry { start: offset(at), end: offset(line.next), value, colon, name, unclean };
         self.push(entry, limits, verdict);
         line.next
     }
@@ -319,7 +323,7 @@ impl Head {
         self.body = Span::new(start, bytes.len());
         let Some((_, entry)) = self.find(HeaderName::ContentLength) else { return };
         let value_start = entry.start as usize + usize::from(entry.colon) + 1;
-        let value = slice(bytes, value_start, entry.end as usize);
+        let value = entry.value.of(bytes);
         let mut refuse = |cause| verdict.refuse(HeaderName::ContentLength, value_start, cause);
         let is_repeated = |other: &&Entry| other.name == entry.name;
         if self.duplicate.is_some() && self.entries.iter().filter(is_repeated).nth(1).is_some() {
@@ -353,7 +357,25 @@ fn whole(bytes: &[u8], at: usize, marks: &mut Marks<'_>) -> Option<Entry> {
         }
     };
     let colon = u16::try_from(length).ok().filter(|_| length < line.end - at)?;
-    Some(Entry { start: offset(at), end: offset(line.next), colon, name, unclean: false })
+    // A line without marks has no white space but blanks.
+    let (mut value_start, mut value_end) = (at + length + 1, line.end);
+    while value_end > value_start && bytes.get(value_end - 1) == Some(&b' ') {
+        value_end -= 1;
+    }
+    while value_start < value_end && bytes.get(value_start) == Some(&b' ') {
+        value_start += 1;
+    }
+    let value = Span::new(value_start, value_end);
+    let (start, end) = (offset(at), offset(line.next));
+    Some(Entry { start, end, value, colon, name, unclean: false })
+}
+
+/// A part without the white space around it.
+#[inline]
+fn value(bytes: &[u8], start: usize, end: usize) -> Span {
+    let part = trim_end(slice(bytes, start, end));
+    let blanks = part.len() - trim_start(part).len();
+    Span::new(start + blanks, start + part.len())
 }
 
 /// What a reply copies and a shard needs (RFC 3261 §8.2.6.2).
@@ -528,7 +550,9 @@ mod tests {
         let entries: Vec<_> = head
             .entries
             .iter()
-            .map(|entry| (entry.start, entry.end, entry.colon, entry.name, entry.unclean))
+            .map(|entry| {
+                (entry.start, entry.end, of(entry.value), entry.colon, entry.name, entry.unclean)
+            })
             .collect();
         (start, entries, head.first.to_vec(), of(head.body), head.duplicate)
     }
