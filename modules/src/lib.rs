@@ -18,4 +18,5 @@ pub mod nathelper;
 pub mod path;
 pub mod permissions;
 pub mod pike;
+pub mod pua;
 pub mod registrar;
