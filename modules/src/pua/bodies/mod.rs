@@ -8,6 +8,7 @@
 
 pub mod dialog_info;
 pub mod pidf;
+pub mod process;
 pub mod reginfo;
 mod text;
 mod xml;
