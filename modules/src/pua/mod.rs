@@ -6,6 +6,7 @@
 //! `pua_dialoginfo`).
 
 mod api;
+pub mod bodies;
 mod package;
 mod source;
 
