@@ -74,9 +74,7 @@ pub struct Scope {
 /// Does it; `plan` is what the configuration says.
 pub fn run(task: &Task, plan: Plan) -> ExitCode {
     match task {
-        Task::Check { scope, json } => {
-            with_findings(scope, plan, |_, found| check(found, *json))
-        }
+        Task::Check { scope, json } => with_findings(scope, plan, |_, found| check(found, *json)),
         Task::Apply { scope, dry_run, undo_file } => with_findings(scope, plan, |host, found| {
             let changes: Vec<&Change> = found.iter().filter_map(Finding::change).collect();
             match *dry_run {

@@ -28,7 +28,7 @@ pub struct Arguments {
 }
 
 /// What to do.
-#[derive(Subcommand, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Subcommand, Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Run the proxy (the default)
     Run,
@@ -39,6 +39,12 @@ pub enum Action {
         /// What to do to them.
         #[command(subcommand)]
         task: DbTask,
+    },
+    /// Compare this host with what the node needs of it, and make it so
+    Tune {
+        /// What to do to it.
+        #[command(subcommand)]
+        task: strowger_tuning::Task,
     },
 }
 

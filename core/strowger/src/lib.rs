@@ -32,6 +32,7 @@ pub mod prelude;
 mod start;
 pub mod stock;
 mod tm;
+mod tune;
 
 pub use arguments::{Action, Arguments};
 pub use db::DbTask;

@@ -5,7 +5,7 @@
 //! Invariants: a bad configuration binds nothing and ends with status 78.
 
 use crate::arguments::{Action, Arguments};
-use crate::{db, tm};
+use crate::{db, tm, tune};
 use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -74,12 +74,13 @@ where
         eprintln!("{faults}");
         return ExitCode::from(EXIT_CONFIGURATION);
     }
-    match arguments.action.unwrap_or(Action::Run) {
+    match arguments.action.clone().unwrap_or(Action::Run) {
         Action::Check => {
             say(&format!("{}: good", configuration.source));
             ExitCode::SUCCESS
         }
         Action::Db { task } => db::run(read.node.storage.as_ref(), task),
+        Action::Tune { task } => tune::run(&task, &read.node),
         Action::Run => {
             let is_default = arguments.file.is_none() && !arguments.says_where_to_listen();
             run(configuration, read, (lists, is_default), from_config)

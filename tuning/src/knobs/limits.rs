@@ -31,8 +31,6 @@ const BPF: About = About {
 };
 /// Locked memory for 16 shards of 512 KiB: glommio's minimum is for each.
 const MEMLOCK_MIN: u64 = 8 << 20;
-/// The connections that `[tcp]` allows at most, and files beside them.
-const FILES_MIN: u64 = 65_536;
 /// Bits of `CapEff` in /proc/PID/status (linux/capability.h).
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 const CAP_BPF: u64 = 1 << 39;
@@ -41,7 +39,7 @@ const UNPRIVILEGED: &str = "/proc/sys/kernel/unprivileged_bpf_disabled";
 pub(super) fn look(view: &View<'_>) -> Vec<Finding> {
     vec![
         limit(view, MEMLOCK, "Max locked memory", MEMLOCK_MIN, "LimitMEMLOCK"),
-        limit(view, FILES, "Max open files", FILES_MIN, "LimitNOFILE"),
+        limit(view, FILES, "Max open files", view.open_files, "LimitNOFILE"),
         ring(view),
         bpf(view),
     ]
@@ -82,7 +80,8 @@ fn bpf(view: &View<'_>) -> Finding {
     let is_granted = rights & (CAP_BPF | CAP_SYS_ADMIN) != 0;
     let has = if is_granted { "granted" } else { "missing" };
     let found = format!("{has}, unprivileged_bpf_disabled = {disabled}");
-    let advice = "AmbientCapabilities=CAP_BPF and CapabilityBoundingSet=CAP_BPF in the systemd unit";
+    let advice =
+        "AmbientCapabilities=CAP_BPF and CapabilityBoundingSet=CAP_BPF in the systemd unit";
     let state = match is_granted || disabled == "0" {
         true => State::Good,
         false => State::ByHand { advice: advice.to_owned() },

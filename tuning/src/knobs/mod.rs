@@ -38,8 +38,11 @@ pub(crate) const NAMES: &[&str] = &[
 /// SIP's port (RFC 3261 §19.1.2).
 const SIP_PORT: u16 = 5060;
 
+/// Open files for whoever has not said how many connections there may be. A guess.
+const OPEN_FILES: u64 = 65_536;
+
 /// What the node will do on the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// How many shards; 0 for one on each core that this process may use.
     pub shards: usize,
@@ -53,13 +56,16 @@ pub struct Plan {
     pub pid: Option<u32>,
     /// Whether a ring of io_uring can be had here; the answer is why not.
     pub ring: fn() -> Result<(), String>,
+    /// Files that it opens at most: connections, and some beside them.
+    pub open_files: u64,
 }
 
 impl Default for Plan {
     fn default() -> Plan {
         let (cores, interfaces) = (Vec::new(), Vec::new());
         let ports = vec![SIP_PORT];
-        Plan { shards: 0, cores, ports, interfaces, pid: None, ring: || Ok(()) }
+        let (ring, open_files): (fn() -> _, _) = (|| Ok(()), OPEN_FILES);
+        Plan { shards: 0, cores, ports, interfaces, pid: None, ring, open_files }
     }
 }
 
@@ -73,6 +79,7 @@ pub(crate) struct View<'a> {
     /// The folder of the process whose limits and rights count.
     pub(crate) process: String,
     pub(crate) ring: fn() -> Result<(), String>,
+    pub(crate) open_files: u64,
 }
 
 /// Why a knob is there and what it is worth.
@@ -137,7 +144,9 @@ impl<'a> View<'a> {
             true => with_hardware(host),
             false => plan.interfaces.clone(),
         };
-        View { host, cores, interfaces, ports: &plan.ports, process, ring: plan.ring }
+        let Plan { ports, ring, open_files, .. } = plan;
+        let (ring, open_files) = (*ring, *open_files);
+        View { host, cores, interfaces, ports, process, ring, open_files }
     }
 }
 

@@ -107,8 +107,7 @@ fn queues(view: &View<'_>, interface: &str) -> Vec<Finding> {
                 },
             };
             let short = if channels.most < shards { ", all it has" } else { "" };
-            let values =
-                (channels.current.to_string(), format!("{}{short}", wanted(channels)));
+            let values = (channels.current.to_string(), format!("{}{short}", wanted(channels)));
             QUEUES.at(format!("{interface} {kind} queues"), values, state)
         })
         .collect()
@@ -143,10 +142,9 @@ fn rss(view: &View<'_>, interface: &str, flows: &str) -> Finding {
     let state = match found.as_str() {
         "sdfn" => State::Good,
         "" => State::Absent { cause: "its driver does not say".to_owned() },
-        before => State::Change {
-            change: Change::Run { command: set("sdfn"), undo: set(before) },
-        },
+        before => State::Change { change: Change::Run { command: set("sdfn"), undo: set(before) } },
     };
+    let found = if found.is_empty() { "nothing" } else { &found };
     RSS.at(place, (found, "sdfn"), state)
 }
 
@@ -289,7 +287,10 @@ mod tests {
         let found = look(&View::of(&host, &plan));
         let udp4 = find(&found, "eth0 rx-flow-hash udp4");
         assert_eq!(udp4.found, "sd");
-        assert_eq!(udp4.change().expect("a change").to_string(), "ethtool -N eth0 rx-flow-hash udp4 sdfn");
+        assert_eq!(
+            udp4.change().expect("a change").to_string(),
+            "ethtool -N eth0 rx-flow-hash udp4 sdfn"
+        );
         assert_eq!(find(&found, "eth0 rx-flow-hash udp6").state, State::Good);
     }
 

@@ -40,7 +40,7 @@ fn block(text: &'static str) -> Vec<Setting> {
         let more = comments[start + 1..].iter().take_while(|line| line.starts_with("  "));
         let first = comments[start][name.len()..].trim();
         let lines = std::iter::once(first).chain(more.map(|line| line.trim()));
-        Some(lines.collect::<Vec<_>>().join(" "))
+        Some(lines.collect::<Vec<_>>().join(" ").trim_end_matches('.').to_owned())
     };
     let Some(knob) = part("Knob:") else { return Vec::new() };
     let Some(knob) = NAMES.iter().find(|name| **name == knob) else { return Vec::new() };
@@ -79,11 +79,7 @@ impl Setting {
             None => State::Absent { cause: format!("no {path} here") },
             Some(found) if self.is_good(found) => State::Good,
             Some(found) => State::Change {
-                change: Change::Write {
-                    path,
-                    value: self.value.to_owned(),
-                    before: found.clone(),
-                },
+                change: Change::Write { path, value: self.value.to_owned(), before: found.clone() },
             },
         };
         let Setting { knob, why, effect, key, .. } = self;
