@@ -36,7 +36,9 @@ ethtool -l "$interface" 2> /dev/null | awk '/^Current/ { exit } $2 + 0 > 0 { pri
 
 # Flows by addresses and ports: a trunk has one address, and many ports at best.
 for flows in udp4 udp6; do
-    attempt ethtool -N "$interface" rx-flow-hash "$flows" sdfn
+    # ethtool ends well even when it says that it cannot.
+    said=$(ethtool -N "$interface" rx-flow-hash "$flows" sdfn 2>&1) && [ -z "$said" ] ||
+        echo "nic.sh: not done: rx-flow-hash $flows: $said" >&2
 done
 
 # The interrupt of queue N on the core of shard N, by the number at the end of its name.

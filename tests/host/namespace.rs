@@ -105,15 +105,18 @@ fn check_writes_nothing_apply_changes_and_undo_puts_back() {
         found.unwrap_or_else(|| panic!("nothing of {place}: {said}")).clone()
     };
     let rps = of("near rx-1 rps_cpus");
-    assert_eq!((&rps["state"], &rps["found"], &rps["wanted"]), (&"change".into(), &"1".into(), &"0".into()));
+    assert_eq!(
+        (&rps["state"], &rps["found"], &rps["wanted"]),
+        (&"change".into(), &"1".into(), &"0".into())
+    );
     for part in ["why", "effect"] {
         assert!(rps[part].as_str().is_some_and(|text| text.len() > 20), "{rps}");
     }
     assert_eq!(of("near rx-0 rps_cpus")["state"], "good");
     assert_eq!(of("near rx queues")["wanted"], "2");
     assert_eq!(of("udp port 5060")["state"], "change", "{said}");
-    let (status, said) =
-        namespace.tune(&[&["apply", "--dry-run", "--undo-file", undo_file], SCOPE, &shards].concat());
+    let (status, said) = namespace
+        .tune(&[&["apply", "--dry-run", "--undo-file", undo_file], SCOPE, &shards].concat());
     assert_eq!(status, Some(0), "{said}");
     assert!(said.contains("would run ethtool -L near rx 2"), "{said}");
     assert_eq!(namespace.state(), before, "check and --dry-run change nothing");

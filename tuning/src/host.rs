@@ -86,10 +86,12 @@ impl Host {
             .env("LC_ALL", "C")
             .output()
             .map_err(|cause| failed(cause.to_string()))?;
-        if done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr);
+        // ethtool says of some things that they cannot be done, and ends as if they were.
+        let is_silent = done.stdout.is_empty() && !said.trim().is_empty();
+        if done.status.success() && !is_silent {
             return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
         }
-        let said = String::from_utf8_lossy(&done.stderr);
         let line = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("no word why");
         Err(failed(line.trim().to_owned()))
     }
@@ -161,5 +163,21 @@ pub(crate) mod testing {
             // A folder that cannot be removed is litter, not a failed test.
             let _ = fs::remove_dir_all(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Folder;
+
+    #[test]
+    fn a_tool_that_complains_has_failed_however_it_ends() {
+        let complains = "echo 'Cannot change: Operation not supported' >&2; exit 0";
+        let folder = Folder::new().with_tool("ethtool", complains).with_tool("nft", "exit 3");
+        let host = folder.host();
+        let said = host.tool("ethtool", &[]).expect_err("failed").to_string();
+        assert_eq!(said, "ethtool: Cannot change: Operation not supported");
+        assert_eq!(host.tool("nft", &[]).expect_err("failed").to_string(), "nft: no word why");
+        assert_eq!(host.tool("tc", &[]).expect_err("none").to_string(), "tc is not installed");
     }
 }
