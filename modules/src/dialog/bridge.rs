@@ -110,6 +110,8 @@ enum Stage {
     Referring,
     /// The party says how far its own call has come.
     Watching,
+    /// It has said that this is over: its NOTIFY is answered, and then it is left.
+    Transferred,
     InvitingSecond,
     /// Both are connected.
     Up,
@@ -123,7 +125,7 @@ impl Stage {
         match self {
             Stage::Inviting => "calling the first party",
             Stage::Referring => "referring",
-            Stage::Watching => "transferring",
+            Stage::Watching | Stage::Transferred => "transferring",
             Stage::InvitingSecond => "calling the second party",
             Stage::Up => "connected",
             Stage::Leaving => "leaving",
@@ -520,7 +522,7 @@ impl Dialog {
                 bridge.timer = host.arm(host.now() + BRIDGE_LEAVE, Timer::Bridge(id));
                 self.bridge_leave(host, id);
             }
-            Stage::Up => {
+            Stage::Up | Stage::Transferred => {
                 bridge.timer = host.arm(host.now() + BRIDGE_LEAVE, Timer::Bridge(id));
                 self.bridge_leave(host, id);
             }
@@ -591,7 +593,9 @@ impl Dialog {
         let is_last = status.is_some_and(StatusCode::is_final) || state.starts_with(b"terminated");
         // One may come before the answer to the REFER.
         if is_last && matches!(bridge.stage, Stage::Watching | Stage::Referring) {
-            self.bridge_leave(host, id);
+            bridge.stage = Stage::Transferred;
+            let timer = host.arm(host.now(), Timer::Bridge(id));
+            host.cancel(std::mem::replace(&mut bridge.timer, timer));
         }
     }
 
