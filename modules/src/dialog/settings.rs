@@ -177,6 +177,8 @@ pub struct Settings {
     pub refer_bye: bool,
     /// `profiles_with_value` and `profiles_no_value`: names, and whether they take values.
     pub profiles: Vec<(String, bool)>,
+    /// `profile_gauges`: whether the profiles' sizes are among the counts that are shown.
+    pub profile_gauges: bool,
     /// `extra_2xx`
     pub extra_2xx: Extra2xx,
     /// `session_timer`
@@ -240,6 +242,7 @@ impl Default for Settings {
             bye_bump: 0,
             refer_bye: true,
             profiles: vec![(CALLER_PROFILE.into(), true)],
+            profile_gauges: false,
             extra_2xx: Extra2xx::Track,
             session_timer: SessionTimer::Observe,
             session_expires: secs(1800),
@@ -320,6 +323,7 @@ impl Settings {
             bye_bump: number(section, "bye_cseq_bump", 0, 0..=u64::from(CSEQ_LIMIT / 2)),
             refer_bye: section.switch("refer_bye", default.refer_bye),
             profiles: profiles(section),
+            profile_gauges: section.switch("profile_gauges", default.profile_gauges),
             extra_2xx: section.choice(
                 "extra_2xx",
                 default.extra_2xx,
