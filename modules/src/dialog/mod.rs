@@ -8,6 +8,7 @@
 //! from the records. Every state has a deadline.
 
 mod bridge;
+mod bridge_course;
 mod command;
 mod cookie;
 mod create;
@@ -42,7 +43,7 @@ mod texts;
 mod timer;
 mod within;
 
-pub use bridge::{BridgeMark, BridgeMode};
+pub use bridge::{BridgeMark, BridgeMode, BridgeRules};
 pub use cookie::Key;
 pub use create::NotManaged;
 pub use end::Terminated;

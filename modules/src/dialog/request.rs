@@ -394,7 +394,7 @@ where
         mode: Option<BridgeMode>,
     ) -> Option<String> {
         self.with(|dialog, host, _| {
-            let mode = mode.unwrap_or(dialog.settings.bridge_mode);
+            let mode = mode.unwrap_or(dialog.settings.bridge.mode);
             let asked = Asked { from, to, next_hop: outbound_proxy, body: None, mode };
             let id = dialog.bridge(host, &asked).ok()?;
             Some(dialog.bridge_handle(host, id))
