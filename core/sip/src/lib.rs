@@ -10,6 +10,8 @@ pub mod buffer;
 pub mod date;
 pub mod engine;
 pub mod entropy;
+pub mod histogram;
+pub mod json;
 pub mod limits;
 pub mod lists;
 pub mod message;

@@ -10,7 +10,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use strowger_node::control::{self, Unanswered, say};
-use strowger_node::http::{self, ControlSettings};
+use strowger_node::http::{self, ControlSettings, Facts};
 use strowger_node::lists::Lists;
 use strowger_node::node::{Node, Running, Seat};
 use strowger_node::{config, interfaces, secret, settings::NodeSettings, storage};
@@ -160,7 +160,7 @@ where
         ExitCode::from(EXIT_SYSTEM)
     };
     // Before anything else runs, so that no signal is missed.
-    let orders = match control::orders_from_signals() {
+    let (order, orders) = match control::orders_from_signals() {
         Ok(orders) => orders,
         Err(cause) => return refuse(format!("cannot receive signals: {cause}")),
     };
@@ -180,6 +180,7 @@ where
     };
     node.notices().iter().for_each(|notice| say(&format!("note: {notice}")));
     let listeners = node.listeners().clone();
+    let facts = Facts { aliases: engine.aliases.clone(), orders: order };
     let make = move |seat: Seat| {
         let lasting = (lasting.as_deref(), has_storage);
         seated(&configuration, seat, engine.clone(), lasting, &from_config)
@@ -192,7 +193,7 @@ where
         }
         Err(cause) => return refuse(cause.to_string()),
     };
-    if let Err(cause) = plane.map_or(Ok(()), |plane| open_control(&running, &plane)) {
+    if let Err(cause) = plane.map_or(Ok(()), |plane| open_control(&running, &plane, facts)) {
         return refuse(format!("control plane: {cause}"));
     }
     welcome(&listeners, shards, is_default);
@@ -205,8 +206,8 @@ fn give_up(unanswered: Unanswered) -> ExitCode {
     ExitCode::from(EXIT_SOFTWARE)
 }
 
-fn open_control(running: &Running, settings: &ControlSettings) -> io::Result<()> {
-    let place = http::start(running, settings)?;
+fn open_control(running: &Running, settings: &ControlSettings, facts: Facts) -> io::Result<()> {
+    let place = http::start(running, settings, facts)?;
     say(&format!("control plane on {place}"));
     Ok(())
 }

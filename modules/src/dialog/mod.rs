@@ -24,6 +24,7 @@ mod local;
 mod matching;
 mod measure;
 mod names;
+mod notes;
 mod profile;
 mod promise;
 mod record;
@@ -72,8 +73,8 @@ use strowger_sip::date::UnixTime;
 use strowger_sip::engine::slots::ServerId;
 use strowger_sip::message::{Edits, MethodKind};
 use strowger_sip::module::{
-    Arrived, Command, Configured, Departing, Fault, Heard, Host, Module, NodeFacts, Outgoing,
-    Verdict,
+    Arrived, Command, CommandNote, Configured, Departing, Fault, Heard, Host, MetricNote, Module,
+    NodeFacts, Outgoing, Verdict,
 };
 use strowger_sip::settings::Section;
 use strowger_sip::shard::ShardId;
@@ -301,6 +302,8 @@ fn instant_of(host: &impl Host<Dialog>, date: UnixTime) -> Instant {
 
 impl Module for Dialog {
     const NAME: &'static str = "dialog";
+    const METRICS: &'static [MetricNote] = notes::METRICS;
+    const COMMANDS: &'static [CommandNote] = notes::COMMANDS;
     type Attached = Attached;
     type Peer = Letter;
     type Timer = Timer;

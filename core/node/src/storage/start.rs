@@ -80,6 +80,11 @@ impl Counter {
         self.tables.iter().find(|table| table.name == name).copied()
     }
 
+    /// How storage is; `None` when its thread does not answer.
+    pub fn summary(&self) -> Option<StorageSummary> {
+        ask_summary(&self.tell)
+    }
+
     /// Counts as of this date; the error says why the database does not say.
     pub fn count(&self, table: &'static Table, what: Count, now: UnixTime) -> Result<u64, String> {
         let (sender, counted) = mpsc::channel();
@@ -98,8 +103,7 @@ impl fmt::Debug for Storage {
 impl Storage {
     /// How it is; `None` when its thread does not answer.
     pub fn summary(&self) -> Option<StorageSummary> {
-        let (sender, summary) = mpsc::channel();
-        (self.tell)(Control::Report(sender)).then(|| summary.recv_timeout(ANSWER_WITHIN).ok())?
+        ask_summary(&self.tell)
     }
 
     /// Who counts what the database has.
@@ -119,6 +123,11 @@ impl Storage {
         }
         summary
     }
+}
+
+fn ask_summary(tell: &Tell) -> Option<StorageSummary> {
+    let (sender, summary) = mpsc::channel();
+    tell(Control::Report(sender)).then(|| summary.recv_timeout(ANSWER_WITHIN).ok())?
 }
 
 impl Drop for Storage {
