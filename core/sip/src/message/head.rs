@@ -13,6 +13,7 @@ use super::header::HeaderName;
 use super::line;
 use super::marks::Marks;
 use super::message::Message;
+use super::method::{Method, MethodKind};
 use super::octet::{TOKEN, all, decimal, slice, span, trim, trim_end, trim_start};
 use super::status::StatusCode;
 use crate::limits::Limits;
@@ -48,6 +49,7 @@ pub(super) enum Start {
     #[default]
     Unread,
     Request {
+        kind: MethodKind,
         method: Span,
         uri: Span,
     },
@@ -423,6 +425,7 @@ fn plain_request_line(text: &[u8], base: usize, limits: &Limits) -> Option<Start
     let fits = (1..=limits.method_bytes_max).contains(&method_end)
         && (1..=limits.uri_bytes_max).contains(&uri.len());
     (fits && version == b" SIP/2.0" && memchr(b' ', uri).is_none()).then(|| Start::Request {
+        kind: Method::from_bytes(slice(front, 0, method_end)).kind(),
         method: Span::new(base, base + method_end),
         uri: Span::new(base + method_end + 1, base + front.len()),
     })
@@ -442,6 +445,7 @@ fn judge_request_line(text: &[u8], base: usize, limits: &Limits) -> StartResult 
     let version = slice(text, uri_end + 1, text.len());
     let uri = slice(text, uri_start, uri_end);
     let start = Start::Request {
+        kind: Method::from_bytes(method).kind(),
         method: Span::new(base, base + method_end),
         uri: Span::new(base + uri_start, base + uri_end),
     };
@@ -547,8 +551,8 @@ mod tests {
     fn told(head: &Head) -> impl PartialEq + std::fmt::Debug {
         let of = |span: Span| (span.start, span.end);
         let start = match head.start {
-            Start::Unread => (0, (0, 0), (0, 0)),
-            Start::Request { method, uri } => (1, of(method), of(uri)),
+            Start::Unread => (99, (0, 0), (0, 0)),
+            Start::Request { kind, method, uri } => (kind as u16, of(method), of(uri)),
             Start::Response { status, reason } => (status.code(), of(reason), (0, 0)),
         };
         let entries: Vec<_> = head

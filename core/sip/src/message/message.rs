@@ -80,8 +80,8 @@ impl<'a> Message<'a> {
     /// status 500, since a response is never answered.
     pub fn start_line(self) -> StartLine<'a> {
         match self.head.start {
-            Start::Request { method, uri } => StartLine::Request {
-                method: Method::from_bytes(method.of(self.bytes)),
+            Start::Request { kind, method, uri } => StartLine::Request {
+                method: Method::of(kind, method.of(self.bytes)),
                 uri: uri.of(self.bytes),
             },
             Start::Response { status, reason } => {
@@ -99,18 +99,20 @@ impl<'a> Message<'a> {
     }
 
     /// The method of a request.
+    #[inline]
     pub fn method(self) -> Option<Method<'a>> {
-        match self.start_line() {
-            StartLine::Request { method, .. } => Some(method),
-            StartLine::Response { .. } => None,
+        match self.head.start {
+            Start::Request { kind, method, .. } => Some(Method::of(kind, method.of(self.bytes))),
+            Start::Response { .. } | Start::Unread => None,
         }
     }
 
     /// The Request-URI as written.
+    #[inline]
     pub fn request_uri(self) -> Option<&'a [u8]> {
-        match self.start_line() {
-            StartLine::Request { uri, .. } => Some(uri),
-            StartLine::Response { .. } => None,
+        match self.head.start {
+            Start::Request { uri, .. } => Some(uri.of(self.bytes)),
+            Start::Response { .. } | Start::Unread => None,
         }
     }
 
