@@ -184,7 +184,15 @@ impl<'a> Message<'a> {
 
     /// The first value of a header that is a list.
     fn first_value(self, name: HeaderName) -> Result<Value<'a>, ParseError> {
-        self.values(name).next().ok_or_else(|| missing(name))
+        let Some((_, entry)) = self.head.find(name) else { return Err(missing(name)) };
+        // The first field has a value, as a rule.
+        match List::new(entry.value.of(self.bytes)).next() {
+            Some(item) => {
+                let offset = entry.value.start as usize + item.offset;
+                Ok(Value { bytes: item.bytes, offset })
+            }
+            None => self.values(name).next().ok_or_else(|| missing(name)),
+        }
     }
 
     /// The topmost Via.
@@ -195,6 +203,18 @@ impl<'a> Message<'a> {
     /// All Via values, topmost first.
     pub fn vias(self) -> impl Iterator<Item = Result<Via<'a>, ParseError>> + Clone + 'a {
         self.values(HeaderName::Via).map(parse_via)
+    }
+
+    /// The Via values below the topmost one.
+    pub(crate) fn vias_below_top(
+        self,
+    ) -> impl Iterator<Item = Result<Via<'a>, ParseError>> + Clone + 'a {
+        self.values(HeaderName::Via).skip(1).map(parse_via)
+    }
+
+    /// The Via value with this many others above it.
+    pub fn via_below(self, above: usize) -> Option<Result<Via<'a>, ParseError>> {
+        self.values(HeaderName::Via).nth(above).map(parse_via)
     }
 
     /// From.
