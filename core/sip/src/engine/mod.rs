@@ -8,7 +8,7 @@
 pub(crate) mod core;
 mod expire;
 pub mod incoming;
-mod key;
+pub(crate) mod key;
 pub(crate) mod order;
 pub(crate) mod plan;
 mod receive;

@@ -6,11 +6,10 @@
 
 use super::core::{Core, State};
 use super::incoming::Incoming;
+use super::key::TopVia;
 use super::slots::{ServerId, ServerMachine, ServerSlot, TimerKey};
 use super::{Wake, key};
-use crate::message::{
-    HeaderName, Message, Method, MethodKind, ParseCause, ParseError, StatusCode, Via,
-};
+use crate::message::{HeaderName, Message, Method, MethodKind, ParseCause, ParseError, StatusCode};
 use crate::module::list::ModuleList;
 use crate::module::{Arrived, Verdict};
 use crate::proxy::admission::{self, Admitted, Rejection};
@@ -106,23 +105,25 @@ fn matched<L: ModuleList>(state: &mut State<L>, incoming: &Rc<Incoming>) {
         state.core.metrics.malformed_dropped += 1;
         return;
     };
-    reply::note_answers(incoming, &via);
+    let known = via.known();
+    let via = (&via, &known);
+    reply::note_answers(incoming, via);
     let by = (state.core.secrets.shard, &state.core.settings.rules);
-    let own = key::of(message, &via, method, by);
+    let own = key::of(message, via, method, by);
     match method {
         Method::Ack => {
-            let key = key::of(message, &via, Method::Invite, by);
+            let key = key::of(message, via, Method::Invite, by);
             let server = state.core.server_index.get(key).or_else(|| own_success(state, message));
             match server {
-                Some(server) => acknowledged(state, server, incoming, &via),
-                None => unmatched_ack(state, incoming, &via),
+                Some(server) => acknowledged(state, server, incoming, via),
+                None => unmatched_ack(state, incoming, via),
             }
         }
         Method::Cancel if state.core.server_index.get(own).is_none() => {
-            let key = key::of(message, &via, Method::Invite, by);
+            let key = key::of(message, via, Method::Invite, by);
             match state.core.server_index.get(key) {
-                Some(invite) => cancelled(state, (incoming, &via), own, invite),
-                None => unmatched_cancel(state, (incoming, &via), own),
+                Some(invite) => cancelled(state, (incoming, via), own, invite),
+                None => unmatched_cancel(state, (incoming, via), own),
             }
         }
         Method::Invite
@@ -140,7 +141,7 @@ fn matched<L: ModuleList>(state: &mut State<L>, incoming: &Rc<Incoming>) {
         | Method::Update
         | Method::Other(_) => match state.core.server_index.get(own) {
             Some(server) => repeated(state, server),
-            None => admitted(state, (incoming, &via), own, method.kind()),
+            None => admitted(state, (incoming, via), own, method.kind()),
         },
     }
 }
@@ -168,7 +169,7 @@ fn acknowledged<L: ModuleList>(
     state: &mut State<L>,
     server: ServerId,
     incoming: &Rc<Incoming>,
-    via: &Via<'_>,
+    via: TopVia<'_>,
 ) {
     let core = &mut state.core;
     let Some(slot) = core.servers.get_mut(server) else { return };
@@ -190,7 +191,7 @@ fn acknowledged<L: ModuleList>(
 }
 
 /// An ACK to a 2xx is routed like a request, without a transaction (§16, §13.2.2.4).
-fn unmatched_ack<L: ModuleList>(state: &mut State<L>, incoming: &Rc<Incoming>, via: &Via<'_>) {
+fn unmatched_ack<L: ModuleList>(state: &mut State<L>, incoming: &Rc<Incoming>, via: TopVia<'_>) {
     if state.acknowledges_stateless(incoming.message()) {
         state.core.metrics.unmatched_acks_dropped += 1;
         return;
@@ -204,7 +205,7 @@ fn unmatched_ack<L: ModuleList>(state: &mut State<L>, incoming: &Rc<Incoming>, v
 /// §9.2, §16.10: 200 for the CANCEL itself, at once; then its INVITE is cancelled.
 fn cancelled<L: ModuleList>(
     state: &mut State<L>,
-    (incoming, via): (&Rc<Incoming>, &Via<'_>),
+    (incoming, via): (&Rc<Incoming>, TopVia<'_>),
     own: TransactionKey,
     invite: ServerId,
 ) {
@@ -240,7 +241,7 @@ fn cancelled<L: ModuleList>(
 /// A CANCEL whose INVITE is not known here (§9.2), as `unmatched_cancel` says.
 fn unmatched_cancel<L: ModuleList>(
     state: &mut State<L>,
-    (incoming, via): (&Rc<Incoming>, &Via<'_>),
+    (incoming, via): (&Rc<Incoming>, TopVia<'_>),
     own: TransactionKey,
 ) {
     let admitted = match check(state, incoming, via) {
@@ -264,14 +265,14 @@ fn unmatched_cancel<L: ModuleList>(
 fn check<L: ModuleList>(
     state: &State<L>,
     incoming: &Incoming,
-    via: &Via<'_>,
+    via: TopVia<'_>,
 ) -> Result<Admitted, Rejection> {
     admission::admit(&incoming.message(), via, &state.core.identity, state.core.digest())
 }
 
 fn admitted<L: ModuleList>(
     state: &mut State<L>,
-    (incoming, via): (&Rc<Incoming>, &Via<'_>),
+    (incoming, via): (&Rc<Incoming>, TopVia<'_>),
     key: TransactionKey,
     method: MethodKind,
 ) {

@@ -65,12 +65,21 @@ pub(super) fn all(bytes: &[u8], class: u8) -> bool {
 /// Whether every octet is above the blank: neither white space nor a control octet, DEL aside.
 #[inline]
 pub(super) fn is_dark(bytes: &[u8]) -> bool {
+    is_above::<b' '>(bytes)
+}
+
+/// Whether every octet is above this one, which is below 128; looked at eight at a time.
+#[inline]
+pub(super) fn is_above<const HIGHEST: u8>(bytes: &[u8]) -> bool {
     const EACH: u64 = u64::from_le_bytes([1; 8]);
-    // The highest bit of an octet stays or becomes set when the octet is above the blank.
-    let lift = |word: u64| ((word & (EACH * 0x7f)) + EACH * (0x7f - b' ' as u64)) | word;
-    let (words, rest) = bytes.as_chunks();
-    let dark = words.iter().fold(u64::MAX, |dark, word| dark & lift(u64::from_le_bytes(*word)));
-    dark & (EACH << 7) == EACH << 7 && rest.iter().all(|byte| *byte > b' ')
+    let (Some(last), words) = (bytes.last_chunk(), bytes.as_chunks().0) else {
+        return bytes.iter().all(|byte| *byte > HIGHEST);
+    };
+    // The highest bit of an octet stays or becomes set when the octet is above.
+    let lift = |word: u64| ((word & (EACH * 0x7f)) + EACH * u64::from(0x7f - HIGHEST)) | word;
+    let words = words.iter().chain([last]);
+    let above = words.fold(u64::MAX, |above, word| above & lift(u64::from_le_bytes(*word)));
+    above & (EACH << 7) == EACH << 7
 }
 
 /// Whether every octet may stand in a URI (`URI`), looked at eight at a time.

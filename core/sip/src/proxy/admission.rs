@@ -6,6 +6,7 @@
 
 use super::branch::{Branch, Digest};
 use super::identity::Identity;
+use crate::engine::key::TopVia;
 use crate::message::{
     CSeq, HeaderName, Message, Method, NameAddr, ParseCause, ParseError, Scheme, StatusCode, Uri,
     Via,
@@ -76,7 +77,7 @@ impl fmt::Display for Rejection {
 /// Checks a request; `digest` is keyed alike on every shard of the node.
 pub(crate) fn admit(
     message: &Message<'_>,
-    top_via: &Via<'_>,
+    top_via: TopVia<'_>,
     identity: &Identity,
     digest: Digest,
 ) -> Result<Admitted, Rejection> {
@@ -155,19 +156,20 @@ fn loop_digest(message: &Message<'_>, found: &Mandatory<'_>, mut digest: Digest)
 
 fn has_been_here(
     message: &Message<'_>,
-    top_via: &Via<'_>,
+    (top_via, known): TopVia<'_>,
     identity: &Identity,
     loop_digest: u64,
 ) -> Result<bool, Rejection> {
-    let is_ours = |via: &Via<'_>| {
-        let digest = via.branch().and_then(Branch::read).map(|branch| branch.loop_digest());
+    let is_ours = |via: &Via<'_>, branch: Option<&[u8]>| {
+        let digest = branch.and_then(Branch::read).map(|branch| branch.loop_digest());
         digest == Some(loop_digest) && identity.is_our_sent_by(&via.host, via.port)
     };
-    if is_ours(top_via) {
+    if is_ours(top_via, known.branch()) {
         return Ok(true);
     }
     for via in message.vias_below_top() {
-        if is_ours(&via.map_err(Rejection::Malformed)?) {
+        let via = via.map_err(Rejection::Malformed)?;
+        if is_ours(&via, via.branch()) {
             return Ok(true);
         }
     }

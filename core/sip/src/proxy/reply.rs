@@ -8,9 +8,10 @@ use super::branch::{push_hex, take_hex};
 use super::cancel::Why;
 use crate::engine::core::State;
 use crate::engine::incoming::{Answers, Incoming};
+use crate::engine::key::TopVia;
 use crate::engine::slots::{ServerId, ServerMachine};
 use crate::message::{
-    Edits, Message, NO_EDITS, Reply as LocalReply, StatusCode, TopVia, Via, write_reply,
+    Edits, Message, NO_EDITS, Reply as LocalReply, StatusCode, TopVia as Stamp, write_reply,
 };
 use crate::module::Departing;
 use crate::module::list::ModuleList;
@@ -23,46 +24,46 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// What is written into the top Via on receiving a request (§18.2.1, RFC 3581 §4).
-pub(crate) fn top_via_stamp(request: &Incoming) -> TopVia {
+pub(crate) fn top_via_stamp(request: &Incoming) -> Stamp {
     answers(request).stamp
 }
 
 /// How answers to a request go back.
 pub(crate) fn answers(request: &Incoming) -> Answers {
     request.answers(|| match request.message().top_via() {
-        Ok(via) => answers_by(&via, request.flow()),
-        Err(_) => Answers { flow: request.flow(), stamp: TopVia::Keep },
+        Ok(via) => answers_by((&via, &via.known()), request.flow()),
+        Err(_) => Answers { flow: request.flow(), stamp: Stamp::Keep },
     })
 }
 
 /// The same when the top Via was read already.
-pub(crate) fn note_answers(request: &Incoming, via: &Via<'_>) {
+pub(crate) fn note_answers(request: &Incoming, via: TopVia<'_>) {
     request.answers(|| answers_by(via, request.flow()));
 }
 
-fn answers_by(via: &Via<'_>, flow: Flow) -> Answers {
+fn answers_by(via: TopVia<'_>, flow: Flow) -> Answers {
     Answers { flow: reply_flow(via, flow), stamp: stamp(via, flow.remote) }
 }
 
-fn stamp(via: &Via<'_>, remote: SocketAddr) -> TopVia {
-    let rport = via.rport().is_some();
-    if !rport && via.host.ip() == Some(remote.ip()) && via.received().is_none() {
-        return TopVia::Keep;
+fn stamp((via, known): TopVia<'_>, remote: SocketAddr) -> Stamp {
+    let rport = known.has_rport();
+    if !rport && via.host.ip() == Some(remote.ip()) && !known.has_received() {
+        return Stamp::Keep;
     }
-    TopVia::Stamp { received: Some(remote.ip()), rport: rport.then_some(remote.port()) }
+    Stamp::Stamp { received: Some(remote.ip()), rport: rport.then_some(remote.port()) }
 }
 
 /// Where the responses to a request go (§18.2.2, RFC 3581 §4).
-fn reply_flow(via: &Via<'_>, flow: Flow) -> Flow {
+fn reply_flow((via, known): TopVia<'_>, flow: Flow) -> Flow {
     if flow.transport.is_reliable() {
         // The connection it came over; should that be gone, a new one to its source at the port of
         // the Via, for the source's own port was of that connection.
         return Flow { remote: SocketAddr::new(flow.remote.ip(), via.port_or_default()), ..flow };
     }
-    if let Some(address) = via.maddr().and_then(|host| host.ip()) {
+    if let Some(address) = known.maddr().and_then(|host| host.ip()) {
         return Flow { remote: SocketAddr::new(address, via.port_or_default()), ..flow };
     }
-    let port = if via.rport().is_some() { flow.remote.port() } else { via.port_or_default() };
+    let port = if known.has_rport() { flow.remote.port() } else { via.port_or_default() };
     Flow { remote: SocketAddr::new(flow.remote.ip(), port), ..flow }
 }
 
@@ -231,7 +232,7 @@ mod tests {
         let connection = transport.is_reliable().then_some(ConnectionId(7));
         let flow = Flow { transport, listener: ListenerId(1), remote, connection };
         let via = head.message(text.as_bytes()).top_via().expect("a Via");
-        reply_flow(&via, flow)
+        reply_flow((&via, &via.known()), flow)
     }
 
     #[test]
