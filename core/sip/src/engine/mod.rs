@@ -9,7 +9,7 @@ mod command;
 pub(crate) mod core;
 mod expire;
 pub mod incoming;
-mod key;
+pub(crate) mod key;
 pub(crate) mod order;
 pub(crate) mod plan;
 mod receive;
