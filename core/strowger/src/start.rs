@@ -5,7 +5,7 @@
 //! Invariants: a bad configuration binds nothing and ends with status 78.
 
 use crate::arguments::{Action, Arguments};
-use crate::{db, tm};
+use crate::{db, manual, remote, tm};
 use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -52,6 +52,9 @@ where
     RowOf<R>: Rows,
     F: Fn(&mut Section<'_>) -> R + Send + Sync + 'static,
 {
+    if let Some(ended) = before_reading(arguments) {
+        return ended;
+    }
     let (mut configuration, mut problems) = match &arguments.file {
         Some(path) => config::read_file(path),
         None => (Configuration::empty("configuration"), Problems::new("configuration")),
@@ -63,6 +66,9 @@ where
         eprint!("{problems}");
         return ExitCode::from(EXIT_CONFIGURATION);
     }
+    if let Some(ended) = asking(arguments, read.node.control.as_ref()) {
+        return ended;
+    }
     // What is wrong with the sections themselves has been reported.
     let (lists, _) = configuration.read(R::Modules::lists);
     let lists = Lists::new(lists, &configuration.source, arguments.file.as_deref());
@@ -70,16 +76,47 @@ where
         eprintln!("{faults}");
         return ExitCode::from(EXIT_CONFIGURATION);
     }
-    match arguments.action.unwrap_or(Action::Run) {
-        Action::Check => {
+    match &arguments.action {
+        Some(Action::Check) => {
             say(&format!("{}: good", configuration.source));
             ExitCode::SUCCESS
         }
-        Action::Db { task } => db::run::<RowOf<R>>(read.node.storage.as_ref(), task),
-        Action::Run => {
+        Some(Action::Db { task }) => db::run::<RowOf<R>>(read.node.storage.as_ref(), *task),
+        Some(_) | None => {
             let is_default = arguments.file.is_none() && !arguments.says_where_to_listen();
             run(configuration, read, (lists, is_default), from_config)
         }
+    }
+}
+
+/// What needs no configuration: how it ended, if it was that.
+fn before_reading(arguments: &Arguments) -> Option<ExitCode> {
+    match arguments.action.as_ref()? {
+        Action::Completions { shell } => Some(manual::completions(arguments.command(), *shell)),
+        Action::Man { folder } => Some(manual::pages(arguments.command(), folder)),
+        Action::Run
+        | Action::Check
+        | Action::Db { .. }
+        | Action::Rpc { .. }
+        | Action::Top { .. }
+        | Action::Reload { .. } => None,
+    }
+}
+
+/// What is asked of a node that runs: how it ended, if it was that.
+fn asking(arguments: &Arguments, control: Option<&ControlSettings>) -> Option<ExitCode> {
+    let whom = arguments.whom();
+    match arguments.action.as_ref()? {
+        Action::Rpc { name, arguments, json } => {
+            Some(remote::rpc(&whom, control, (name, arguments, *json)))
+        }
+        Action::Top { once } => Some(remote::top(&whom, control, *once)),
+        Action::Reload { dry_run, json } => Some(remote::reload(&whom, control, (*dry_run, *json))),
+        Action::Run
+        | Action::Check
+        | Action::Db { .. }
+        | Action::Completions { .. }
+        | Action::Man { .. } => None,
     }
 }
 

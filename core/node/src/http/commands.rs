@@ -6,6 +6,7 @@
 
 use super::ask::Shards;
 use super::listing;
+use super::live;
 use super::process::Process;
 use super::rpc::{self, Refused};
 use super::statistics::statistics;
@@ -26,6 +27,7 @@ pub(super) const OWN: &[CommandNote] = &[
     CommandNote::one("core.uptime", "", "Says since when it runs."),
     CommandNote::one("core.info", "", "Says what runs, since when, on which shards and cores."),
     CommandNote::one("core.runinfo", "", "The same."),
+    CommandNote::one("core.live", "", "Shows what the status page and `strowger top` draw."),
     CommandNote::one("core.ps", "", "Lists the shards with their cores and CPU time."),
     CommandNote::one("core.psx", "", "The same."),
     CommandNote::one("core.modules", "", "Lists the modules that are compiled in."),
@@ -93,6 +95,7 @@ pub(super) async fn run(node: &Node, command: Command) -> Result<Value, Refused>
         "core.version" => Ok(json!(concat!("strowger ", env!("CARGO_PKG_VERSION")))),
         "core.uptime" => Ok(uptime(node)),
         "core.info" | "core.runinfo" => info(node).await,
+        "core.live" => Ok(live::snapshot(node, &node.report().await?)),
         "core.ps" | "core.psx" => ps(node).await,
         "core.modules" => Ok(json!(node.notes.modules)),
         "core.shmmem" => Ok(memory()),

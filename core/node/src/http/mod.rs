@@ -9,6 +9,7 @@ mod ask;
 mod commands;
 mod dump;
 mod listing;
+mod live;
 mod merge;
 mod metrics;
 mod page;
