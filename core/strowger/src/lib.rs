@@ -27,8 +27,10 @@
 
 mod arguments;
 mod db;
+mod manual;
 mod nat;
 pub mod prelude;
+mod remote;
 mod start;
 pub mod stock;
 mod tm;

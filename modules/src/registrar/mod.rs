@@ -25,7 +25,7 @@ pub use settings::{MinExpiresMode, OutboundMode, PathMode, Settings};
 
 use gruu::GruuKeys;
 use std::rc::Rc;
-use strowger_sip::module::{Configured, MetricNote, Module, NodeFacts};
+use strowger_sip::module::{Configured, Host, MetricNote, Module, NodeFacts};
 use strowger_sip::settings::Section;
 
 /// The registrar's instance on one shard.
@@ -67,11 +67,16 @@ impl Registrar {
 impl Module for Registrar {
     const NAME: &'static str = "registrar";
     const METRICS: &'static [MetricNote] = notes::METRICS;
+    const LIVE: &'static [&'static str] = &["*"];
     type Attached = ();
     type Peer = ();
     type Timer = ();
     type Token = ();
     type Row = ();
+
+    fn renew(&mut self, _: &mut impl Host<Self>, fresh: Registrar) {
+        self.settings = fresh.settings;
+    }
 
     fn metrics(&self, each: &mut dyn FnMut(&'static str, u64)) {
         let settings = &self.settings;

@@ -13,6 +13,7 @@ pub(crate) mod key;
 pub(crate) mod order;
 pub(crate) mod plan;
 mod receive;
+mod renew;
 pub mod slots;
 
 pub use order::{CallChange, CallOrder};

@@ -190,6 +190,8 @@ pub trait Hooks<S: Types, N>: Types {
     fn metrics(&self, each: &mut dyn FnMut(&'static str, u64));
     /// [`Module::readings`] of each.
     fn readings(&self, each: &mut EachReading<'_>);
+    /// [`Module::renew`] of each.
+    fn renew(&mut self, core: &mut Core<S>, fresh: Self);
     /// The sum of [`Module::live`].
     fn live(&self) -> usize;
 }
@@ -222,6 +224,7 @@ impl<S: Types, N> Hooks<S, N> for Nil {
     }
     fn metrics(&self, _: &mut dyn FnMut(&'static str, u64)) {}
     fn readings(&self, _: &mut EachReading<'_>) {}
+    fn renew(&mut self, _: &mut Core<S>, _: Nil) {}
     fn live(&self) -> usize {
         0
     }
@@ -308,6 +311,11 @@ where
     fn readings(&self, each: &mut EachReading<'_>) {
         self.head.readings(each);
         self.tail.readings(each);
+    }
+    fn renew(&mut self, core: &mut Core<S>, fresh: Self) {
+        let Cons { head, tail } = fresh;
+        self.head.renew(&mut HostAt::<S, H, N>::new(core), head);
+        self.tail.renew(core, tail);
     }
     fn live(&self) -> usize {
         self.head.live() + self.tail.live()

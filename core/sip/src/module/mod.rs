@@ -41,6 +41,8 @@ pub trait Module: Sized + 'static {
     const METRICS: &'static [MetricNote] = &[];
     /// Its commands; parameters of one without a note have no names.
     const COMMANDS: &'static [CommandNote] = &[];
+    /// Keys of its section that can change while it runs, `*` for all; see [`Module::renew`].
+    const LIVE: &'static [&'static str] = &[];
     /// What the module hangs on a transaction, for example the id of a dialog; freed with it.
     type Attached: Default + 'static;
     /// What its instances on different shards tell each other.
@@ -145,6 +147,12 @@ pub trait Module: Sized + 'static {
     /// labels, and what they may say is bounded by the configuration.
     fn readings(&self, each: &mut EachReading<'_>) {
         let _ = each;
+    }
+
+    /// Takes over the settings of [`Module::LIVE`] from an instance that was made of a changed
+    /// configuration and never ran.
+    fn renew(&mut self, host: &mut impl Host<Self>, fresh: Self) {
+        let _ = (host, fresh);
     }
 
     /// How many objects the module keeps alive because of traffic; a drained shard has none.
