@@ -19,4 +19,5 @@ pub mod path;
 pub mod permissions;
 pub mod pike;
 pub mod pua;
+pub mod pua_reginfo;
 pub mod registrar;

@@ -22,10 +22,21 @@ pub use lookup::{ForkingTo, Found, LookingUp, Match, NotFound, Registered};
 pub use save::{Registrant, SaveKind, SaveOptions, Saved, Saving, Trusted};
 pub use settings::{MinExpiresMode, OutboundMode, PathMode, Settings};
 
-use gruu::GruuKeys;
+pub(crate) use gruu::GruuKeys;
 use std::rc::Rc;
-use strowger_sip::module::{Configured, Module, NodeFacts};
+use strowger_sip::module::{Configured, Host, Module, NodeFacts};
 use strowger_sip::settings::Section;
+
+/// An event at start: what others must know to make keys of addresses as this module does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressFacts {
+    /// See [`Settings::case_sensitive`].
+    pub case_sensitive: bool,
+    /// See [`Settings::realm_prefix`].
+    pub realm_prefix: String,
+    /// See [`Settings::gruu_enabled`].
+    pub gruu_enabled: bool,
+}
 
 /// The registrar's instance on one shard.
 #[derive(Debug)]
@@ -70,6 +81,12 @@ impl Module for Registrar {
     type Timer = ();
     type Token = ();
     type Row = ();
+
+    fn start(&mut self, host: &mut impl Host<Self>) {
+        let Settings { case_sensitive, ref realm_prefix, gruu_enabled, .. } = *self.settings;
+        let realm_prefix = realm_prefix.clone();
+        host.publish(AddressFacts { case_sensitive, realm_prefix, gruu_enabled });
+    }
 
     fn metrics(&self, each: &mut dyn FnMut(&'static str, u64)) {
         let settings = &self.settings;
