@@ -128,9 +128,8 @@ fn params(contact: &Contact) -> Vec<(String, Option<String>)> {
     }
     let value = [b"<sip:x>", texts.attributes].concat();
     if let Ok(value) = NameAddr::parse(&value) {
-        let pair = |param: strowger_sip::message::Param<'_>| {
-            (text(param.name), param.value.map(|value| text(value)))
-        };
+        let pair =
+            |param: strowger_sip::message::Param<'_>| (text(param.name), param.value.map(text));
         params.extend(value.params.into_iter().map(pair));
     }
     params
@@ -149,11 +148,7 @@ impl Reading {
     ///
     /// # Errors
     /// When it holds a value that no contact has.
-    pub(super) fn contact(
-        self,
-        told: &reginfo::Contact,
-        source: Source,
-    ) -> Result<Wanted, Fault> {
+    pub(super) fn contact(self, told: &reginfo::Contact, source: Source) -> Result<Wanted, Fault> {
         let fault = |what| Fault::Value { element: "contact", what };
         let seconds = told.expires_seconds.unwrap_or(self.default_expires);
         let end = self.today + Duration::from_secs(u64::from(seconds));

@@ -17,7 +17,7 @@ pub(super) const QUESTIONS_MAX: usize = 32_768;
 
 /// Marks ids of questions to the location.
 #[derive(Debug)]
-pub enum QuestionMark {}
+pub(super) enum QuestionMark {}
 
 /// Names one.
 type QuestionId = Id<QuestionMark>;

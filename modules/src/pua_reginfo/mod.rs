@@ -24,8 +24,8 @@ pub use request::Following;
 pub use settings::Settings;
 pub use watch::JobMark;
 
-use crate::location::{AorRules, ContactEvent, Replied, TableFacts};
 use crate::location::Aor;
+use crate::location::{AorRules, ContactEvent, Replied, TableFacts};
 use crate::pua::{Notified, Report, Source, Wanted};
 use crate::registrar::AddressFacts;
 use document::Pen;
@@ -41,7 +41,7 @@ use strowger_sip::settings::Section;
 use strowger_sip::shard::ShardId;
 use strowger_sip::time::{Duration, Instant};
 use strowger_sip::transaction::{Id, Slab};
-use watch::{Job, JobId, Part, Watch};
+use watch::{Job, Part, Watch};
 
 /// Most documents that are being taken in on one shard. A guess: each waits for other shards and
 /// for storage, a tenth of a second at worst.

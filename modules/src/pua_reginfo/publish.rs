@@ -10,7 +10,7 @@ use super::document::Pen;
 use super::{Counters, PuaReginfo, Timer};
 use crate::location::{Aor, Contact, ContactEvent, ContactEventKind, Origin};
 use crate::pua::bodies::reginfo::{
-    ContactState, Event, Extent, Registration, RegistrationState, Reginfo,
+    ContactState, Event, Extent, Reginfo, Registration, RegistrationState,
 };
 use crate::pua::{Ended, EventId, Publication, Refused, Report, SendPublish, Source, Wanted};
 use std::rc::Rc;
@@ -55,8 +55,8 @@ struct Record {
 /// What is waited for.
 #[derive(Debug)]
 enum Stage {
-    /// Further changes, until this timer.
-    Gathering(TimerId),
+    /// Further changes, for a while.
+    Gathering,
     /// Whether a publication could be prolonged without a document.
     Prolonging,
     /// The answer to the last state of an address without contacts.
@@ -160,7 +160,7 @@ impl PuaReginfo {
             let record = self.publishing.records.get_mut(id)?;
             record.bindings = bindings;
             match record.stage {
-                Stage::Gathering(_) => return Some(id),
+                Stage::Gathering => return Some(id),
                 Stage::Lingering(timer) => {
                     host.cancel(timer);
                 }
@@ -168,21 +168,23 @@ impl PuaReginfo {
                 Stage::Prolonging | Stage::Ending => {}
             }
             record.only_time = !matches!(record.stage, Stage::Prolonging);
-            record.stage = Stage::Gathering(host.arm(due, Timer::Publish(id)));
+            record.stage = Stage::Gathering;
+            host.arm(due, Timer::Publish(id));
             return Some(id);
         }
-        let record = |id| Record {
+        let record = |_| Record {
             aor: aor.clone(),
             bindings,
             news: Vec::new(),
             gone: Vec::new(),
             only_time: true,
-            stage: Stage::Gathering(host.arm(due, Timer::Publish(id))),
+            stage: Stage::Gathering,
         };
         let Some(id) = self.publishing.records.insert_with(record) else {
             self.counters.unpublished += 1;
             return None;
         };
+        host.arm(due, Timer::Publish(id));
         self.publishing.index.insert(aor.as_str().into(), id);
         Some(id)
     }
@@ -191,7 +193,7 @@ impl PuaReginfo {
     pub(super) fn publish_due(&mut self, host: &mut impl Host<Self>, id: RecordId) {
         let Some(record) = self.publishing.records.get_mut(id) else { return };
         match record.stage {
-            Stage::Gathering(_) => {}
+            Stage::Gathering => {}
             Stage::Lingering(_) => return self.withdraw(host, id),
             Stage::Prolonging | Stage::Ending => return,
         }
@@ -252,14 +254,15 @@ impl PuaReginfo {
         let delay = host.now() + self.settings.publish_delay;
         let Some(record) = self.publishing.records.get_mut(id) else { return };
         match (&record.stage, &report.ended) {
-            (Stage::Gathering(_) | Stage::Lingering(_), _) => {}
+            (Stage::Gathering | Stage::Lingering(_), _) => {}
             (Stage::Ending, Ended::Done { .. }) => {
                 record.stage = Stage::Lingering(host.arm(linger, Timer::Publish(id)));
             }
             // There was nothing to prolong: it is told in full.
             (Stage::Prolonging, Ended::Refused(Refused::NoBody) | Ended::Failed { .. }) => {
                 record.only_time = false;
-                record.stage = Stage::Gathering(host.arm(delay, Timer::Publish(id)));
+                record.stage = Stage::Gathering;
+                host.arm(delay, Timer::Publish(id));
             }
             (
                 Stage::Prolonging,
@@ -295,9 +298,8 @@ impl PuaReginfo {
 
 /// The contacts that this node tells of.
 fn own(bindings: &[Contact], today: UnixTime) -> Vec<Contact> {
-    let is_own = |contact: &&Contact| {
-        contact.facts.origin == Origin::Local && contact.is_current(today)
-    };
+    let is_own =
+        |contact: &&Contact| contact.facts.origin == Origin::Local && contact.is_current(today);
     bindings.iter().filter(is_own).cloned().collect()
 }
 

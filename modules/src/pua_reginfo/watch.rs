@@ -9,7 +9,7 @@
 use super::document::Reading;
 use super::{Handled, NotFollowed, Peer, PuaReginfo, Timer, Told};
 use crate::location::{Aor, AorRules, CONTACTS_PER_AOR_MAX, Source, Wanted as Contact};
-use crate::pua::bodies::reginfo::{self, Extent, Registration, RegistrationState, Reginfo};
+use crate::pua::bodies::reginfo::{self, Extent, Reginfo, Registration, RegistrationState};
 use crate::pua::bodies::{Fault, REGINFO};
 use crate::pua::{EventId, Notified, SendSubscribe, Standing, Subscription, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
@@ -166,7 +166,9 @@ impl PuaReginfo {
                 (Handled::Invalid, Some(reply))
             }
         };
-        reply.map(|reply| notified.answer(reply));
+        if let Some(reply) = reply {
+            notified.answer(reply);
+        }
         self.say(host, &uri, handled);
     }
 
@@ -227,10 +229,8 @@ impl PuaReginfo {
         uri: &str,
         document: &Reginfo,
     ) -> Result<Vec<Part>, Fault> {
-        let reading = Reading {
-            today: self.today(host),
-            default_expires: self.settings.default_expires,
-        };
+        let reading =
+            Reading { today: self.today(host), default_expires: self.settings.default_expires };
         let fault = |what| Fault::Value { element: "registration", what };
         let key = |aor: &str| key(&self.rules, aor);
         let (own, others) = self.own_and_others(document);
