@@ -11,7 +11,6 @@ pub(crate) mod bench;
 pub mod dialog;
 pub mod dispatcher;
 mod elsewhere;
-pub mod json;
 mod keyed;
 pub mod location;
 pub mod nathelper;
@@ -21,3 +20,5 @@ pub mod pike;
 pub mod pua;
 pub mod pua_reginfo;
 pub mod registrar;
+
+pub use strowger_sip::json;

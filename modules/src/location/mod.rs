@@ -15,6 +15,7 @@ mod import;
 mod jobs;
 mod keepalive;
 mod methods;
+mod notes;
 mod peer;
 mod resync;
 mod row;
@@ -47,7 +48,7 @@ use streams::Streams;
 use strowger_sip::date::{Epoch, UnixTime};
 use strowger_sip::engine::slots::ContextId;
 use strowger_sip::module::{
-    Command, Configured, Event, Fault, Has, Heard, Host, Module, NodeFacts,
+    Command, CommandNote, Configured, Event, Fault, Has, Heard, Host, MetricNote, Module, NodeFacts,
 };
 use strowger_sip::routing::{ListOf, Request, Routing};
 use strowger_sip::settings::Section;
@@ -237,6 +238,8 @@ impl Location {
 
 impl Module for Location {
     const NAME: &'static str = "usrloc";
+    const METRICS: &'static [MetricNote] = notes::METRICS;
+    const COMMANDS: &'static [CommandNote] = notes::COMMANDS;
     const LISTENS: bool = true;
     type Attached = ();
     type Peer = Peer;

@@ -48,22 +48,7 @@ impl Pen {
 
     /// The URI of an address's key.
     pub(super) fn uri(&self, aor: &Aor) -> String {
-        let (user, domain) = aor.parts();
-        let domain = domain.unwrap_or(&self.default_domain);
-        // The key of an address without a user is its domain.
-        if user.is_empty() {
-            return format!("sip:{domain}");
-        }
-        let mut uri = String::from("sip:");
-        for byte in user.bytes() {
-            // RFC 3261 §25.1: unreserved and user-unreserved.
-            if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte) {
-                uri.push(char::from(byte));
-            } else {
-                uri.push_str(&format!("%{byte:02X}"));
-            }
-        }
-        uri + "@" + domain
+        aor.uri(&self.default_domain)
     }
 
     /// The id under which this node tells of an address.

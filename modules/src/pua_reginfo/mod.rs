@@ -16,7 +16,7 @@ mod publish;
 mod request;
 mod settings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod watch;
 
 pub use publish::RecordMark;
@@ -35,7 +35,7 @@ use publish::Publishing;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::rc::Rc;
-use strowger_sip::date::UnixTime;
+use strowger_sip::date::{Epoch, UnixTime};
 use strowger_sip::module::{Command, Configured, Event, Fault, Host, Module, NodeFacts};
 use strowger_sip::settings::Section;
 use strowger_sip::shard::ShardId;
@@ -179,6 +179,7 @@ pub enum Timer {
 pub struct PuaReginfo {
     settings: Rc<Settings>,
     pen: Pen,
+    epoch: Epoch,
     rules: AorRules,
     /// The location table's name.
     table: String,
@@ -196,13 +197,15 @@ pub struct PuaReginfo {
 }
 
 impl PuaReginfo {
-    /// A module with these settings. `node` tells this node from others, `secret` is the node's.
-    pub fn new(settings: Settings, node: &str, secret: &[u8]) -> PuaReginfo {
+    /// A module with these settings. `node` tells this node from others, `secret` is the node's;
+    /// `epoch` is the location's.
+    pub fn new(settings: Settings, node: &str, secret: &[u8], epoch: Epoch) -> PuaReginfo {
         let address = settings.server_address.as_deref().unwrap_or_default();
         let name = format!("{node} {address}");
         let domain = settings.default_domain.as_deref().unwrap_or_default();
         PuaReginfo {
             pen: Pen::new(secret, &name, domain, settings.contact_params),
+            epoch,
             rules: AorRules::default(),
             table: "location".to_owned(),
             publishing: Publishing::new((0, 0)),
@@ -223,7 +226,7 @@ impl PuaReginfo {
     }
 
     fn today(&self, host: &impl Host<Self>) -> UnixTime {
-        UnixTime::from_secs(host.unix_time().as_secs())
+        self.epoch.date(host.now())
     }
 
     /// Storage has brought a contact of an address.
@@ -339,6 +342,7 @@ impl Module for PuaReginfo {
 
 impl Configured for PuaReginfo {
     fn configured(section: &mut Section<'_>, node: &NodeFacts<'_>) -> PuaReginfo {
-        PuaReginfo::new(Settings::from_config(section), node.name, node.lasting_secret)
+        let settings = Settings::from_config(section);
+        PuaReginfo::new(settings, node.name, node.lasting_secret, node.epoch)
     }
 }

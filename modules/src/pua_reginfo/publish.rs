@@ -191,13 +191,13 @@ impl PuaReginfo {
 
     /// The time of a record has come.
     pub(super) fn publish_due(&mut self, host: &mut impl Host<Self>, id: RecordId) {
+        let today = self.today(host);
         let Some(record) = self.publishing.records.get_mut(id) else { return };
         match record.stage {
             Stage::Gathering => {}
             Stage::Lingering(_) => return self.withdraw(host, id),
             Stage::Prolonging | Stage::Ending => return,
         }
-        let today = UnixTime::from_secs(host.unix_time().as_secs());
         let aor_uri = self.pen.uri(&record.aor);
         let locals = own(&record.bindings, today);
         let lifetime = lifetime(&locals, today);

@@ -1,1 +1,6 @@
-//! Tests.
+//! The module with location, registrar and `pua`, on two shards; a presence server beside it.
+
+mod import;
+mod publish;
+mod rig;
+mod sync;
