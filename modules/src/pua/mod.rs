@@ -26,6 +26,8 @@ mod source;
 mod store;
 mod subscribe;
 mod table;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use api::{

@@ -494,6 +494,13 @@ impl Pua {
         if let Some(record) = id.and_then(|id| self.table.get_mut(id)) {
             record.pause = None;
             record.is_stored = true;
+            let is_due = reading.queued.is_empty();
+            if let Some(held) = record.publishing_mut().and_then(|it| it.held.as_mut())
+                && is_due
+            {
+                // It was woken for its refresh, which only its sleeper knew to be due.
+                held.refresh_at = host.now();
+            }
         }
         for Queued::Publication(publication, from) in reading.queued {
             self.publish_queued(host, publication, from);
