@@ -12,6 +12,7 @@ mod command;
 mod document;
 mod echo;
 mod import;
+mod notes;
 mod publish;
 mod request;
 mod settings;
@@ -36,7 +37,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::rc::Rc;
 use strowger_sip::date::{Epoch, UnixTime};
-use strowger_sip::module::{Command, Configured, Event, Fault, Host, Module, NodeFacts};
+use strowger_sip::module::{
+    Command, CommandNote, Configured, Event, Fault, Host, MetricNote, Module, NodeFacts,
+};
 use strowger_sip::settings::Section;
 use strowger_sip::shard::ShardId;
 use strowger_sip::time::{Duration, Instant};
@@ -261,6 +264,8 @@ impl PuaReginfo {
 impl Module for PuaReginfo {
     const NAME: &'static str = "pua_reginfo";
     const LISTENS: bool = true;
+    const METRICS: &'static [MetricNote] = notes::METRICS;
+    const COMMANDS: &'static [CommandNote] = notes::COMMANDS;
     type Attached = ();
     type Peer = Peer;
     type Timer = Timer;

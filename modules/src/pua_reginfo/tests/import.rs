@@ -36,6 +36,15 @@ fn document(version: u32, registrations: Vec<Registration>) -> Reginfo {
     Reginfo { version, extent: Extent::Full, registrations }
 }
 
+/// Contacts of which a document says no more than it must.
+fn slim(numbers: std::ops::Range<usize>) -> Vec<Contact> {
+    let slim = |n| {
+        let uri = format!("sip:b@h{n}");
+        Contact::new(&format!("c{n}"), &uri, ContactState::Active, Event::Registered)
+    };
+    numbers.map(slim).collect()
+}
+
 /// A registrar that follows bob.
 fn follower() -> World {
     let mut world = World::alone(|_| {});
@@ -224,11 +233,12 @@ fn what_is_no_document_changes_nothing() {
     }
     assert_eq!(world.contacts(0, "bob"), before);
     assert_eq!(world.contacts(0, "al"), "");
-    // Another type of document is refused by its name.
-    world.answers.clear();
-    let body = good.write();
-    world.notify_with(0, &body);
-    assert_eq!(world.heard(0).len(), 1);
+    // As many contacts of two addresses are taken in exactly.
+    let al = "sip:al@example.com";
+    let many = vec![registration(BOB, slim(0..250)), registration(al, slim(250..500))];
+    assert_eq!(tell(&mut world, &document(2, many)), 1);
+    let count = |shown: String| shown.matches("\"Address\"").count();
+    assert_eq!((count(world.contacts(0, "bob")), count(world.contacts(0, "al"))), (250, 250));
 }
 
 /// G17.

@@ -2,5 +2,5 @@
 
 mod import;
 mod publish;
-mod rig;
+pub(crate) mod rig;
 mod sync;

@@ -71,7 +71,7 @@ fn the_life_of_a_users_registrations_is_published() {
     assert_eq!(document.registrations[0].contacts[1].expires_seconds, Some(0));
 
     // The last one expires (G5), and the publication goes after that was told.
-    world.advance(123);
+    world.advance(130);
     let publishes = std::mem::take(&mut world.publishes);
     let last = publishes.last().map(|(_, text)| text.clone()).expect("a PUBLISH");
     assert_eq!((header(&last, "Expires"), header(&last, "Content-Type")), (Some("0"), None));

@@ -9,6 +9,7 @@ use crate::location::{self, Location};
 use crate::pua::bodies::reginfo::{self, Reginfo};
 use crate::pua::{self, Packages, Pua};
 use crate::pua_reginfo::{Following, Imported, PuaReginfo, Settings};
+use crate::pua_usrloc::{self, PuaUsrloc};
 use crate::registrar::rig::{BEGIN, Mood, Register, Storage};
 use crate::registrar::{self, Registrar, SaveOptions, Saving, Trusted};
 use std::cell::RefCell;
@@ -24,20 +25,21 @@ use strowger_sip::storage::{Note, Rows, Version};
 use strowger_sip::time::ms;
 
 /// Where the presence server is.
-pub(super) const SERVER: &str = "192.0.2.72:5060";
+pub(crate) const SERVER: &str = "192.0.2.72:5060";
 
 /// What a registrar does.
 #[derive(Clone)]
-pub(super) struct House {
-    pub(super) name: &'static str,
-    pub(super) shards: u16,
-    pub(super) location: location::Settings,
-    pub(super) reginfo: Settings,
+pub(crate) struct House {
+    pub(crate) name: &'static str,
+    pub(crate) shards: u16,
+    pub(crate) location: location::Settings,
+    pub(crate) reginfo: Settings,
+    pub(crate) usrloc: pua_usrloc::Settings,
 }
 
 impl House {
     /// One that publishes to the server and may follow others there.
-    pub(super) fn new(name: &'static str) -> House {
+    pub(crate) fn new(name: &'static str) -> House {
         let reginfo = Settings {
             default_domain: Some("example.com".into()),
             publish_reginfo: true,
@@ -45,19 +47,21 @@ impl House {
             server_address: Some(format!("sip:{name}@192.0.2.1")),
             ..Settings::default()
         };
-        House { name, shards: 2, location: location::Settings::default(), reginfo }
+        let (location, usrloc) = Default::default();
+        House { name, shards: 2, location, reginfo, usrloc }
     }
 }
 
 impl Routing for House {
-    type Modules = (Location, Registrar, Pua, PuaReginfo, Ear);
+    type Modules = (Location, Registrar, Pua, PuaReginfo, PuaUsrloc, Ear);
 
     async fn request(&self, request: Request<'_, Self>) -> Result<Answer, Reply> {
         match request.method() {
             MethodKind::Register => {
-                let quiet = request.message().header_named(b"X-Quiet").is_some();
+                let has = |name: &[u8]| request.message().header_named(name).is_some();
                 let options = SaveOptions::default();
-                let options = if quiet { options.unpublished() } else { options };
+                let options = if has(b"X-Quiet") { options.unpublished() } else { options };
+                let options = if has(b"X-Presence") { options.presence() } else { options };
                 Ok(request.save_with(Trusted, &options).await?.into())
             }
             MethodKind::Info => {
@@ -89,7 +93,7 @@ impl Routing for House {
 
 /// Hears what became of each NOTIFY.
 #[derive(Default)]
-pub(super) struct Ear {
+pub(crate) struct Ear {
     heard: Rc<RefCell<Vec<i32>>>,
 }
 
@@ -110,7 +114,7 @@ impl Module for Ear {
 }
 
 /// One registrar and its storage.
-pub(super) struct Site {
+pub(crate) struct Site {
     node: Node<House>,
     storage: Storage,
     heard: Rc<RefCell<Vec<i32>>>,
@@ -121,12 +125,16 @@ impl Site {
         let heard = Rc::new(RefCell::new(Vec::new()));
         let epoch = Epoch::new(BEGIN * 1_000_000);
         let node = Node::new(house.shards, || {
-            let pua = pua::Settings { reginfo_increase_version: true, ..pua::Settings::default() };
+            let outbound_proxy = Some(format!("sip:{SERVER}"));
+            let reginfo_increase_version = true;
+            let default = pua::Settings::default();
+            let pua = pua::Settings { outbound_proxy, reginfo_increase_version, ..default };
             let modules = (
                 Location::new(house.location.clone(), house.name, epoch),
                 Registrar::new(registrar::Settings::default(), b"a secret"),
                 Pua::new(pua, Packages::standard(), false),
-                PuaReginfo::new(house.reginfo.clone(), house.name, b"a secret"),
+                PuaReginfo::new(house.reginfo.clone(), house.name, b"a secret", epoch),
+                PuaUsrloc::new(house.usrloc.clone(), epoch),
                 Ear { heard: Rc::clone(&heard) },
             );
             (house.clone(), modules)
@@ -177,26 +185,26 @@ struct Stored {
 }
 
 /// The registrars and the server.
-pub(super) struct World {
-    pub(super) sites: Vec<Site>,
+pub(crate) struct World {
+    pub(crate) sites: Vec<Site>,
     houses: Vec<House>,
     /// What the server got.
-    pub(super) publishes: Vec<(usize, String)>,
-    pub(super) subscribes: Vec<String>,
+    pub(crate) publishes: Vec<(usize, String)>,
+    pub(crate) subscribes: Vec<String>,
     /// Responses to requests of the server and of users.
-    pub(super) answers: Vec<String>,
+    pub(crate) answers: Vec<String>,
     stored: Vec<Stored>,
     watchers: Vec<Watcher>,
     etags: usize,
     cseq: u32,
     /// Whether the server notifies.
-    pub(super) notifies: bool,
+    pub(crate) notifies: bool,
     /// Whether documents are put together; else each is sent on as it is.
-    pub(super) aggregates: bool,
+    pub(crate) aggregates: bool,
 }
 
 impl World {
-    pub(super) fn new(houses: &[House]) -> World {
+    pub(crate) fn new(houses: &[House]) -> World {
         World {
             sites: houses.iter().map(Site::new).collect(),
             houses: houses.to_vec(),
@@ -213,14 +221,14 @@ impl World {
     }
 
     /// One registrar, and a server that notifies only when told.
-    pub(super) fn alone(reginfo: impl FnOnce(&mut Settings)) -> World {
+    pub(crate) fn alone(reginfo: impl FnOnce(&mut Settings)) -> World {
         let mut house = House::new("r1");
         reginfo(&mut house.reginfo);
         World::new(&[house])
     }
 
     /// A message arrives at a registrar.
-    pub(super) fn send(&mut self, site: usize, from: &str, text: &str) {
+    pub(crate) fn send(&mut self, site: usize, from: &str, text: &str) {
         let bytes = text.replace('\n', "\r\n");
         let call_id = scan_call_id(bytes.as_bytes()).expect("a Call-ID");
         let shards = self.houses[site].shards;
@@ -244,14 +252,14 @@ impl World {
     }
 
     /// Lets everything that is on its way arrive.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for site in 0..self.sites.len() {
             let sent = self.sites[site].settle();
             self.handle(site, sent);
         }
     }
 
-    pub(super) fn advance(&mut self, seconds: u64) {
+    pub(crate) fn advance(&mut self, seconds: u64) {
         for _ in 0..seconds * 10 {
             for site in &mut self.sites {
                 site.node.advance(ms(100));
@@ -348,7 +356,7 @@ impl World {
     }
 
     /// Sends a document in a subscription.
-    pub(super) fn notify_with(&mut self, place: usize, body: &str) {
+    pub(crate) fn notify_with(&mut self, place: usize, body: &str) {
         let call_id = self.watchers[place].call_id.clone();
         self.watchers[place].cseq += 1;
         let cseq = self.watchers[place].cseq;
@@ -356,7 +364,7 @@ impl World {
     }
 
     /// The same with another Call-ID or number.
-    pub(super) fn notify_as(&mut self, place: usize, call_id: &str, cseq: u32, body: &str) {
+    pub(crate) fn notify_as(&mut self, place: usize, call_id: &str, cseq: u32, body: &str) {
         self.cseq += 1;
         let Watcher { site, uri, from, contact, .. } = &self.watchers[place];
         let (site, branch, length) = (*site, self.cseq, body.len() + body.matches('\n').count());
@@ -371,7 +379,7 @@ impl World {
     }
 
     /// A user registers at a registrar and gets 200.
-    pub(super) fn register(&mut self, site: usize, register: &Register) {
+    pub(crate) fn register(&mut self, site: usize, register: &Register) {
         self.answers.clear();
         self.send(site, "192.0.2.10:5060", &register.text());
         let answer = self.answers.last().cloned().unwrap_or_default();
@@ -379,7 +387,7 @@ impl World {
     }
 
     /// A registrar follows a URI.
-    pub(super) fn follow(&mut self, site: usize, uri: &str, expires: u32) {
+    pub(crate) fn follow(&mut self, site: usize, uri: &str, expires: u32) {
         self.cseq += 1;
         let name = format!("follow{}", self.cseq);
         let request =
@@ -389,7 +397,7 @@ impl World {
     }
 
     /// Asks a command of every shard.
-    pub(super) fn command(&mut self, site: usize, name: &str, arguments: &[&str]) -> String {
+    pub(crate) fn command(&mut self, site: usize, name: &str, arguments: &[&str]) -> String {
         let arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
         let command = Command { name: name.to_owned(), arguments };
         let shards = &mut self.sites[site].node.shards;
@@ -400,29 +408,29 @@ impl World {
     }
 
     /// The contacts of an address at a registrar, as JSON; empty without any.
-    pub(super) fn contacts(&mut self, site: usize, aor: &str) -> String {
+    pub(crate) fn contacts(&mut self, site: usize, aor: &str) -> String {
         self.command(site, "ul.lookup", &["location", aor])
     }
 
-    pub(super) fn metric(&self, site: usize, name: &str) -> u64 {
+    pub(crate) fn metric(&self, site: usize, name: &str) -> u64 {
         let shards = self.sites[site].node.shards.iter();
         shards.map(|shard| shard.metric(name).expect("a count")).sum()
     }
 
     /// What became of the NOTIFYs since the last look.
-    pub(super) fn heard(&mut self, site: usize) -> Vec<i32> {
+    pub(crate) fn heard(&mut self, site: usize) -> Vec<i32> {
         std::mem::take(&mut self.sites[site].heard.borrow_mut())
     }
 
     /// The documents that were published since the last look.
-    pub(super) fn documents(&mut self) -> Vec<Reginfo> {
+    pub(crate) fn documents(&mut self) -> Vec<Reginfo> {
         let publishes = std::mem::take(&mut self.publishes);
         let bodies = publishes.iter().map(|(_, text)| body(text)).filter(|body| !body.is_empty());
         bodies.map(|body| reginfo::read(body.as_bytes()).expect("a document")).collect()
     }
 
     /// A registrar is killed and starts again on its storage.
-    pub(super) fn restart(&mut self, site: usize) {
+    pub(crate) fn restart(&mut self, site: usize) {
         let house = self.houses[site].clone();
         let fresh = Site::new(&house);
         let old = std::mem::replace(&mut self.sites[site], fresh);
@@ -446,7 +454,7 @@ impl World {
 }
 
 /// A header's value.
-pub(super) fn header<'m>(message: &'m str, name: &str) -> Option<&'m str> {
+pub(crate) fn header<'m>(message: &'m str, name: &str) -> Option<&'m str> {
     let prefix = format!("{name}: ");
     message.lines().find_map(|line| line.strip_prefix(&prefix))
 }
@@ -456,6 +464,6 @@ fn body(message: &str) -> &str {
 }
 
 /// A REGISTER of a user with one contact.
-pub(super) fn user(name: &str, call_id: &str, cseq: u32, contact: &str) -> Register {
+pub(crate) fn user(name: &str, call_id: &str, cseq: u32, contact: &str) -> Register {
     Register::of(name, call_id, cseq).contact(contact)
 }
