@@ -18,6 +18,9 @@ pub mod path;
 pub mod permissions;
 pub mod pike;
 pub mod pua;
+pub mod pua_dialoginfo;
+pub mod pua_reginfo;
+pub mod pua_usrloc;
 pub mod registrar;
 
 pub use strowger_sip::json;

@@ -10,6 +10,7 @@ mod account;
 mod algorithm;
 mod challenge;
 mod check;
+pub mod client;
 mod credentials;
 mod digest;
 mod nonce;

@@ -244,5 +244,11 @@ pub struct Fault {
     pub message: String,
 }
 
+impl Fault {
+    /// Not a refusal: the answer takes a while, and [`Fault::message`] is the ticket by which the
+    /// same command, with `@ticket` before it, is asked for it again.
+    pub const LATER: u16 = 102;
+}
+
 #[cfg(test)]
 mod tests;
