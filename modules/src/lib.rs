@@ -11,7 +11,6 @@ pub(crate) mod bench;
 pub mod dialog;
 pub mod dispatcher;
 mod elsewhere;
-pub mod json;
 mod keyed;
 pub mod location;
 pub mod nathelper;
@@ -20,3 +19,5 @@ pub mod permissions;
 pub mod pike;
 pub mod pua;
 pub mod registrar;
+
+pub use strowger_sip::json;
