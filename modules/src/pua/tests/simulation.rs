@@ -7,7 +7,6 @@
 use super::super::{Publication, Settings, Subscription, Wanted};
 use super::rig::{Rig, in_database, reg, settings, watch};
 use super::server::{Weather, World};
-use std::time::Instant as Clock;
 use strowger_sip::time::{ms, secs};
 
 const SERIES: usize = 4;
@@ -141,7 +140,6 @@ fn a_slow_server_gets_the_newest_states_and_no_more() {
     world.weather = Weather::CALM;
     world.busy = 0;
     world.slow = secs(2);
-    let begun = Clock::now();
     for number in 0..RATE * SECONDS {
         let place = (number % USERS) as usize;
         let _ = world.rig.publish(state(place, &format!("state {number}")));
@@ -158,9 +156,4 @@ fn a_slow_server_gets_the_newest_states_and_no_more() {
     let (calls, sent) = (RATE * SECONDS, world.taken);
     // One goes out at once, then at most one every 2 s for each user, and the last one.
     assert!(sent <= USERS * (SECONDS / 2 + 2) && sent < calls, "{sent} of {calls}");
-    eprintln!(
-        "{sent} of {calls} states sent, {} in flight at most, {:?}",
-        world.most_in_flight,
-        begun.elapsed()
-    );
 }
