@@ -128,7 +128,7 @@ impl Kamailio {
         let folder = Folder::new("presence");
         let file = folder.path().join("presence.sqlite");
         let mut made = Command::new("sqlite3");
-        made.arg(&file);
+        made.args(["-cmd", "PRAGMA synchronous = OFF"]).arg(&file);
         for script in ["standard", "presence"] {
             made.arg(format!(".read {SQLITE_SCRIPTS}/{script}-create.sql"));
         }
