@@ -19,3 +19,4 @@ pub mod path;
 pub mod permissions;
 pub mod pike;
 pub mod registrar;
+pub mod uac;

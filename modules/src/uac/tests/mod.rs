@@ -1,0 +1,1 @@
+//! Calls, challenges and registrations on a bench, one behaviour each.
