@@ -22,6 +22,10 @@ fn has_brackets(address: &NameAddr<'_>) -> bool {
 
 /// Writes a changed value; `None` when the value cannot be read, or the result could not.
 pub(super) fn changed(value: &[u8], change: Change<'_>) -> Option<Vec<u8>> {
+    let is_text = |part: Option<&[u8]>| !part.unwrap_or_default().iter().any(u8::is_ascii_control);
+    if !is_text(change.display) || !is_text(change.uri) {
+        return None;
+    }
     let address = NameAddr::parse(value).ok()?;
     let display = change.display.unwrap_or(address.display);
     let uri = change.uri.unwrap_or(address.uri);
@@ -99,6 +103,7 @@ mod tests {
     fn nothing_breaks_out() {
         assert_eq!(change("<sip:a@b>;tag=1", Some("X <sip:e@f>, Y"), None), None);
         assert_eq!(change("<sip:a@b>;tag=1", Some("\"X"), None), None);
+        assert_eq!(change("<sip:a@b>;tag=1", Some("X\r\nY: z"), None), None);
         assert_eq!(change("<sip:a@b>;tag=1", None, Some("sip:c@d>;tag=2")), None);
         assert_eq!(change("<sip:a@b>;tag=1", None, Some("nobody")), None);
     }

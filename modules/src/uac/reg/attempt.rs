@@ -156,9 +156,8 @@ impl Uac {
             Heard::Transport => return self.try_elsewhere(host, id, Failed::Unreachable),
         };
         let Some(status) = message.status().filter(|status| status.is_final()) else { return };
-        machine.code = status.code();
         match status.code() {
-            200..300 => self.accepted(host, id, message),
+            200..300 => self.accepted(host, id, message, status),
             401 | 407 => self.challenged(host, id, message, status),
             423 => self.too_brief(host, id, message),
             503 => {
@@ -233,9 +232,16 @@ impl Uac {
         self.send(host, id);
     }
 
-    fn accepted(&mut self, host: &mut impl Host<Uac>, id: RegId, message: Message<'_>) {
+    fn accepted(
+        &mut self,
+        host: &mut impl Host<Uac>,
+        id: RegId,
+        message: Message<'_>,
+        status: StatusCode,
+    ) {
         let now = host.now();
         let Some(machine) = self.registrations.machines.get_mut(id) else { return };
+        machine.code = status.code();
         let contact = contact(machine, &self.settings.reg.contact_addr, host);
         if let Some(nonce) = message::next_nonce(message)
             && let Some(session) = &mut machine.session
@@ -256,7 +262,7 @@ impl Uac {
                 machine.phase = Phase::Online(now + after);
             }
             (Goal::Register, Granted::Nothing) => {
-                let code = machine.code;
+                let code = status.code();
                 return self.failed(host, id, Failed::Refused { code, retry_after: None });
             }
         }

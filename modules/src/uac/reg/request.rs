@@ -44,6 +44,12 @@ impl Trunk {
         Destination { uri, path: None, next_hop, flow: None }
     }
 
+    /// The URI of another user of the account's provider: a number to be called.
+    pub fn user(&self, user: &str) -> Option<String> {
+        let uri = Uri::parse(self.uri.as_bytes()).ok()?;
+        Some(strowger_sip::message::UriBuilder::from(&uri).user(user).to_string())
+    }
+
     /// Where a call to another URI goes over this account.
     pub fn to<'t>(&'t self, uri: &'t [u8]) -> Destination<'t> {
         Destination { uri, ..self.destination() }
