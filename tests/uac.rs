@@ -276,6 +276,18 @@ fn a_call_that_comes_in_by_an_account_reaches_its_local_user() {
 }
 
 #[test]
+fn proofs_of_every_kind_that_kamailio_checks_are_good() {
+    for (name, value) in [("qop", "auth-int"), ("algorithm", "SHA-256"), ("algorithm", "MD5")] {
+        let folder = Folder::new("uac-proofs");
+        let setting = format!("modparam(\"auth\", \"{name}\", \"{value}\")\n");
+        let kamailio = Kamailio::provider_with(9, &setting);
+        let mut proxy = start(&folder, &account(1, kamailio.address().port()));
+        wait_for(&mut proxy, "uac_regactive", 1);
+        assert_eq!(proxy.summary().counted("uac_reg_failures"), 0, "{name} {value}");
+    }
+}
+
+#[test]
 fn registrars_with_habits_of_their_own() {
     for scenario in ["registrar-auth-int.xml", "registrar-sha256.xml"] {
         let folder = Folder::new("uac-odd");

@@ -123,6 +123,15 @@ impl Kamailio {
     /// When it is not installed or does not start.
     #[must_use]
     pub fn provider(callee: u16) -> Kamailio {
+        Kamailio::provider_with(callee, "modparam(\"auth\", \"qop\", \"auth\")\n")
+    }
+
+    /// The same with these settings of module `auth`.
+    ///
+    /// # Panics
+    /// When it is not installed or does not start.
+    #[must_use]
+    pub fn provider_with(callee: u16, settings: &str) -> Kamailio {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()));
         let modules = ["tm", "sl", "rr", "pv", "usrloc", "registrar", "auth", "htable"];
         let modules = modules.iter().map(|name| format!("loadmodule \"{name}.so\"\n"));
@@ -130,7 +139,7 @@ impl Kamailio {
             "#!KAMAILIO\nlog_stderror=yes\ndebug=1\nchildren=2\nauto_aliases=no\n\
              listen=udp:{address}\nalias=\"provider.example\"\ndisable_tcp=yes\n{modules}\
              modparam(\"usrloc\", \"db_mode\", 0)\n\
-             modparam(\"auth\", \"qop\", \"auth\")\n\
+             {settings}\
              modparam(\"htable\", \"htable\", \"last=>size=8;autoexpire=600\")\n\
              request_route {{\n\
              if (method==\"REGISTER\") {{\n\

@@ -197,8 +197,7 @@ impl Stock {
             return Ok(within.request().fork().to_by(aliased.uri, aliased.next_hop).into());
         }
         let request = within.request();
-        let answers = self.uac_auth || self.uac_trunk.is_some();
-        if !answers || request.method() == MethodKind::Ack {
+        if !self.answers_within(request) {
             return Ok(within.relay().into());
         }
         loop {
@@ -211,6 +210,21 @@ impl Stock {
                 }
             }
         }
+    }
+
+    /// Whether a challenge of this request within a dialog is to be answered: of the caller's, in a
+    /// call that is tracked. Whoever challenges the callee is no trunk.
+    fn answers_within(&self, request: &mut Request<'_, Stock>) -> bool {
+        let account = self.uac_trunk.as_ref();
+        if (!self.uac_auth && account.is_none()) || request.method() == MethodKind::Ack {
+            return false;
+        }
+        let from_caller = request.dialog().snapshot().is_some_and(|call| call.direction == 1);
+        if let Some(account) = account.filter(|_| from_caller) {
+            // Its credentials are kept for this request; where it goes is known already.
+            let _ = request.uac().reg_request_to(account, RequestBy::Uuid);
+        }
+        from_caller
     }
 
     /// A sender behind a NAT gets an alias in its contact.
