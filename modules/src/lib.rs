@@ -22,5 +22,6 @@ pub mod pua_dialoginfo;
 pub mod pua_reginfo;
 pub mod pua_usrloc;
 pub mod registrar;
+pub mod uac;
 
 pub use strowger_sip::json;

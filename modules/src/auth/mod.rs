@@ -34,6 +34,7 @@ pub use settings::{Checks, Settings};
 use crate::ask::{AskId, Asks};
 use account::{Accounts, Known};
 use challenge::Offer;
+pub(crate) use digest::{Covered, response as digest_response};
 use nonce::{NonceFault, NonceKey};
 use replay::Replays;
 use std::rc::Rc;

@@ -85,8 +85,9 @@ impl Module for Registrar {
     type Token = ();
     type Row = ();
 
-    fn renew(&mut self, _: &mut impl Host<Self>, fresh: Registrar) {
+    fn renew(&mut self, host: &mut impl Host<Self>, fresh: Registrar) {
         self.settings = fresh.settings;
+        self.start(host);
     }
 
     fn start(&mut self, host: &mut impl Host<Self>) {
