@@ -11,11 +11,13 @@ pub(crate) mod bench;
 pub mod dialog;
 pub mod dispatcher;
 mod elsewhere;
-pub mod json;
 mod keyed;
 pub mod location;
 pub mod nathelper;
 pub mod path;
 pub mod permissions;
 pub mod pike;
+pub mod pua;
 pub mod registrar;
+
+pub use strowger_sip::json;

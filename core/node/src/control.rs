@@ -176,10 +176,11 @@ fn show(summaries: &[Summary], storage: Option<&StorageSummary>) {
 }
 
 /// Turns SIGTERM and SIGINT into [`Order::Stop`], SIGUSR1 into [`Order::Show`], SIGHUP into
-/// [`Order::Reload`].
-pub fn orders_from_signals() -> io::Result<mpsc::Receiver<Order>> {
+/// [`Order::Reload`]; the sender is for others who have orders.
+pub fn orders_from_signals() -> io::Result<(mpsc::Sender<Order>, mpsc::Receiver<Order>)> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])?;
     let (order, orders) = mpsc::channel();
+    let others = order.clone();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             let wanted = match signal {
@@ -192,7 +193,7 @@ pub fn orders_from_signals() -> io::Result<mpsc::Receiver<Order>> {
             }
         }
     })?;
-    Ok(orders)
+    Ok((others, orders))
 }
 
 /// Makes a panic on any thread end the process: a node that lost a shard must not go on without it.

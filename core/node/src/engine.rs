@@ -6,7 +6,8 @@
 use strowger_sip::actions::Actions;
 use strowger_sip::engine::{ActionsOf, Census, Engine, Input, InputOf, PeerOf, RowOf};
 use strowger_sip::metrics::Messages;
-use strowger_sip::module::{Command, Fault};
+use strowger_sip::module::notes::EachReading;
+use strowger_sip::module::{Command, Fault, Notes};
 use strowger_sip::routing::Routing;
 use strowger_sip::storage::Rows;
 use strowger_sip::time::Instant;
@@ -41,6 +42,16 @@ pub trait ShardEngine: 'static {
     /// What came in, by method and status.
     fn messages(&self) -> Messages {
         Messages::default()
+    }
+
+    /// Shows what has labels, and durations.
+    fn readings(&self, each: &mut EachReading<'_>) {
+        let _ = each;
+    }
+
+    /// What its counts and commands mean.
+    fn notes() -> Notes {
+        Notes::default()
     }
 
     /// Whether new calls are refused.
@@ -89,6 +100,14 @@ where
 
     fn messages(&self) -> Messages {
         Engine::messages(self)
+    }
+
+    fn readings(&self, each: &mut EachReading<'_>) {
+        Engine::readings(self, each);
+    }
+
+    fn notes() -> Notes {
+        Engine::<R>::notes()
     }
 
     fn is_draining(&self) -> bool {

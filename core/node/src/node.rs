@@ -25,6 +25,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
+use strowger_sip::module::Notes;
 use strowger_sip::shard::{ShardId, ShardMap};
 use strowger_sip::storage::Rows;
 use strowger_sip::transport::{Listener, ListenerId, Listeners, Transport};
@@ -187,8 +188,15 @@ impl Node {
         let map = ShardMap::new(settings.shards, random()?);
         let (answer, answers) = mpsc::channel();
         let (make, clock) = (Arc::new(make), Clock::start());
-        let mut running =
-            Running { desks: Vec::new(), answers, handles: Vec::new(), storage: None, lists: None };
+        let mut running = Running {
+            desks: Vec::new(),
+            answers,
+            handles: Vec::new(),
+            storage: None,
+            lists: None,
+            notes: Arc::new(E::notes()),
+            listeners: listeners.clone(),
+        };
         let doors: Vec<(Doorbell, Chime)> = (0..settings.shards)
             .map(|_| doorbell::pair())
             .collect::<io::Result<_>>()
@@ -348,6 +356,8 @@ pub struct Running {
     pub(crate) handles: Vec<ExecutorJoinHandle<()>>,
     pub(crate) storage: Option<Storage>,
     pub(crate) lists: Option<lists::Reader>,
+    pub(crate) notes: Arc<Notes>,
+    pub(crate) listeners: Listeners,
 }
 
 /// Where commands for one shard are put.

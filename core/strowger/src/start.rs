@@ -10,10 +10,10 @@ use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use strowger_node::control::{self, Unanswered, say};
-use strowger_node::http::{self, ControlSettings};
+use strowger_node::http::{self, ControlSettings, Facts};
 use strowger_node::lists::Lists;
 use strowger_node::node::{Node, Running, Seat};
-use strowger_node::{config, interfaces, secret, settings::NodeSettings};
+use strowger_node::{config, interfaces, secret, settings::NodeSettings, storage};
 use strowger_sip::date::Epoch;
 use strowger_sip::engine::{Engine, RowOf, Settings, Setup};
 use strowger_sip::module::{ConfiguredModules, NodeFacts};
@@ -57,7 +57,7 @@ where
         None => (Configuration::empty("configuration"), Problems::new("configuration")),
     };
     arguments.apply(&mut configuration);
-    let (read, found) = configuration.read(|root| Read::all(root, &from_config));
+    let (mut read, found) = configuration.read(|root| Read::all(root, &from_config));
     found.sorted().into_iter().for_each(|problem| problems.add(problem.clone()));
     if !problems.is_empty() {
         eprint!("{problems}");
@@ -65,6 +65,10 @@ where
     }
     // What is wrong with the sections themselves has been reported.
     let (lists, _) = configuration.read(R::Modules::lists);
+    if let Some(storage) = &mut read.node.storage {
+        let (tables, _) = configuration.read(storage::configured_tables::<RowOf<R>>);
+        storage.tables = Some(tables);
+    }
     let lists = Lists::new(lists, &configuration.source, arguments.file.as_deref());
     if let Err(faults) = lists.check_files::<RowOf<R>>() {
         eprintln!("{faults}");
@@ -75,7 +79,7 @@ where
             say(&format!("{}: good", configuration.source));
             ExitCode::SUCCESS
         }
-        Action::Db { task } => db::run::<RowOf<R>>(read.node.storage.as_ref(), task),
+        Action::Db { task } => db::run(read.node.storage.as_ref(), task),
         Action::Run => {
             let is_default = arguments.file.is_none() && !arguments.says_where_to_listen();
             run(configuration, read, (lists, is_default), from_config)
@@ -156,7 +160,7 @@ where
         ExitCode::from(EXIT_SYSTEM)
     };
     // Before anything else runs, so that no signal is missed.
-    let orders = match control::orders_from_signals() {
+    let (order, orders) = match control::orders_from_signals() {
         Ok(orders) => orders,
         Err(cause) => return refuse(format!("cannot receive signals: {cause}")),
     };
@@ -176,6 +180,7 @@ where
     };
     node.notices().iter().for_each(|notice| say(&format!("note: {notice}")));
     let listeners = node.listeners().clone();
+    let facts = Facts { aliases: engine.aliases.clone(), orders: order };
     let make = move |seat: Seat| {
         let lasting = (lasting.as_deref(), has_storage);
         seated(&configuration, seat, engine.clone(), lasting, &from_config)
@@ -188,7 +193,7 @@ where
         }
         Err(cause) => return refuse(cause.to_string()),
     };
-    if let Err(cause) = plane.map_or(Ok(()), |plane| open_control(&running, &plane)) {
+    if let Err(cause) = plane.map_or(Ok(()), |plane| open_control(&running, &plane, facts)) {
         return refuse(format!("control plane: {cause}"));
     }
     welcome(&listeners, shards, is_default);
@@ -201,8 +206,8 @@ fn give_up(unanswered: Unanswered) -> ExitCode {
     ExitCode::from(EXIT_SOFTWARE)
 }
 
-fn open_control(running: &Running, settings: &ControlSettings) -> io::Result<()> {
-    let place = http::start(running, settings)?;
+fn open_control(running: &Running, settings: &ControlSettings, facts: Facts) -> io::Result<()> {
+    let place = http::start(running, settings, facts)?;
     say(&format!("control plane on {place}"));
     Ok(())
 }

@@ -13,6 +13,7 @@ mod check;
 mod credentials;
 mod digest;
 mod nonce;
+mod notes;
 mod replay;
 mod row;
 mod settings;
@@ -38,7 +39,7 @@ use std::rc::Rc;
 use strowger_sip::date::{Epoch, UnixTime};
 use strowger_sip::engine::slots::ContextId;
 use strowger_sip::message::Edits;
-use strowger_sip::module::{Configured, Departing, Host, Module, NodeFacts};
+use strowger_sip::module::{Configured, Departing, Host, MetricNote, Module, NodeFacts};
 use strowger_sip::routing::Reply;
 use strowger_sip::settings::Section;
 use strowger_sip::shard::ShardId;
@@ -283,6 +284,7 @@ impl Auth {
 
 impl Module for Auth {
     const NAME: &'static str = "auth";
+    const METRICS: &'static [MetricNote] = notes::METRICS;
     type Attached = Attached;
     type Peer = Peer;
     type Timer = Timer;

@@ -65,6 +65,10 @@ impl Dialog {
         if open.is_empty() {
             return Terminated::Already;
         }
+        self.let_go(host, id);
+        let Some(record) = self.table.get_mut(id) else { return Terminated::Unknown };
+        // A copy of the answer that comes late revives nothing.
+        record.flags.set(Flags::HAS_BYE, true);
         let first = record.ending == Ending::No;
         if first {
             record.ending = Ending::Asked(cause);
@@ -270,6 +274,7 @@ impl Dialog {
     /// Forgets a dialog.
     pub(super) fn forget(&mut self, host: &mut impl Host<Dialog>, id: DialogId) {
         self.release(host, id);
+        self.let_go(host, id);
         self.tell(host, id, DialogEventKind::Destroyed);
         self.unstore(host, id);
         if let Some(timer) = self.table.get_mut(id).and_then(|record| record.timer.take()) {

@@ -188,6 +188,37 @@ impl Dialog {
         sent
     }
 
+    /// The ACK of a 2xx is the user agent's own affair (RFC 3261 §13.2.2.4): it has no transaction.
+    /// `bytes` is complete but for the Via.
+    pub(super) fn send_ack(&self, host: &mut impl Host<Dialog>, flow: Flow, bytes: &[u8]) {
+        let branch = host.entropy().next_u64();
+        let Some(listener) = host.listeners().get(flow.listener) else { return };
+        let via = format!(
+            "Via: SIP/2.0/{} {};branch=z9hG4bK{branch:016x}\r\n",
+            flow.transport.via_name(),
+            listener.advertised
+        );
+        let Some(line) = bytes.iter().position(|byte| *byte == b'\n') else { return };
+        let (first, rest) = bytes.split_at(line + 1);
+        host.send(flow, &[first, via.as_bytes(), rest].concat());
+    }
+
+    /// Acknowledges the callee's answer in the caller's place.
+    pub(super) fn acknowledge(&mut self, host: &mut impl Host<Dialog>, id: DialogId, number: u32) {
+        let Some(record) = self.table.get(id) else { return };
+        let to = Side::Callee;
+        let local = Local { method: "ACK", number, headers: &[], body: None };
+        let mut bytes = Vec::new();
+        let Some(next_hop) = record.write(to, &local, &mut bytes) else { return };
+        let (flow, listener) = (record.leg(to).flow, record.leg(to).listener);
+        let reach = flow.map_or_else(|| host.reach(&next_hop, listener), Reach::Over);
+        match reach {
+            Reach::Over(flow) => self.send_ack(host, flow, &bytes),
+            // The answer comes again.
+            Reach::Unknown | Reach::Nowhere => {}
+        }
+    }
+
     /// A request of the routing's own within a dialog (`dlg_req_within`): its number is the next
     /// one of the party in whose name it goes, whose own later numbers move on by one.
     pub(super) fn send_within(

@@ -71,6 +71,9 @@ impl Dialog {
             _ => Incident::Failure,
         };
         let has_bye = record.flags.has(Flags::HAS_BYE);
+        if record.extra.as_ref().is_some_and(|extra| extra.taken_back) {
+            return self.answer_again(host, id, response.transaction);
+        }
         match (step(record.state, incident, has_bye), incident) {
             (Step::To(State::Early), _) => self.ring(host, id, response, raised),
             (Step::To(State::ConfirmedNa), _) => self.confirm(host, id, response, raised),
@@ -137,8 +140,10 @@ impl Dialog {
         self.note_shift(id, Side::Caller);
         self.note_session(host, id, response);
         self.rearm(host, id);
-        self.changed(host, id);
-        self.tell(host, id, DialogEventKind::Start);
+        if !self.promise(host, id, response.transaction) {
+            self.changed(host, id);
+            self.tell(host, id, DialogEventKind::Start);
+        }
     }
 
     /// Another 2xx for an INVITE: the first one's copy, or one by another callee.
@@ -152,8 +157,12 @@ impl Dialog {
         let Some(message) = response.message else { return };
         let Some(tag) = message.to_tag() else { return };
         let call_id = message.call_id().unwrap_or(&[]);
-        let known = self.table.of_call(call_id).any(|(_, record)| record.is_callee_tag(tag));
-        if known || self.settings.extra_2xx == Extra2xx::Pass {
+        let of_tag = |(id, record): (DialogId, &Record)| record.is_callee_tag(tag).then_some(id);
+        let known = self.table.of_call(call_id).find_map(of_tag);
+        if let Some(known) = known {
+            return self.answer_again(host, known, response.transaction);
+        }
+        if self.settings.extra_2xx == Extra2xx::Pass {
             return;
         }
         let Some(parent) = self.table.get(id) else { return };

@@ -6,6 +6,7 @@
 //! Invariants: what is said before a dialog exists goes into it when it begins, and is dropped when
 //! the request is answered without one.
 
+use super::bridge::{Asked, BridgeMode};
 use super::end::Terminated;
 use super::event::text;
 use super::record::{Cause, Flags, Record, Side};
@@ -355,7 +356,24 @@ where
 
     /// Sets a call up between two others (`dlg_bridge`): `from` is called, and asked to call `to`.
     pub fn bridge(&self, from: &str, to: &str, outbound_proxy: Option<&str>) -> bool {
-        self.with(|dialog, host, _| dialog.bridge(host, (from, to), outbound_proxy, None).is_ok())
+        self.bridge_with(from, to, outbound_proxy, None).is_some()
+    }
+
+    /// The same in a given mode, else as `bridge_mode` says; the name by which `dlg.bridge_status`
+    /// tells how far it has come.
+    pub fn bridge_with(
+        &self,
+        from: &str,
+        to: &str,
+        outbound_proxy: Option<&str>,
+        mode: Option<BridgeMode>,
+    ) -> Option<String> {
+        self.with(|dialog, host, _| {
+            let mode = mode.unwrap_or(dialog.settings.bridge_mode);
+            let asked = Asked { from, to, next_hop: outbound_proxy, body: None, mode };
+            let id = dialog.bridge(host, &asked).ok()?;
+            Some(dialog.bridge_handle(host, id))
+        })
     }
 
     /// Sends a request within the call, to `to` in the name of the other (`dlg_req_within`);

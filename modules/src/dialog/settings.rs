@@ -4,7 +4,9 @@
 //! Not here: what they lead to. Parameters of Kamailio's process model are accepted with their
 //! nearest meaning; a switch for something that this build has not is refused.
 
+use super::bridge::BridgeMode;
 use super::limits::{CSEQ_LIMIT, PROFILES_MAX};
+use super::names::Tables;
 use strowger_sip::message::{Scheme, StatusCode, Uri};
 use strowger_sip::settings::{Section, Unit};
 use strowger_sip::time::{Duration, secs};
@@ -31,6 +33,15 @@ pub enum DbMode {
     Delayed,
     /// When the node stops.
     Shutdown,
+}
+
+/// What becomes of an answered call that storage does not keep (`when_refused`, `db_mode` 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenRefused {
+    /// The caller gets a 503 and the callee a BYE; new calls get a 503 at once for a while.
+    Refuse,
+    /// It goes on, and is written when storage is back.
+    Relay,
 }
 
 /// What becomes of a 2xx with another To tag than the first one's (`extra_2xx`).
@@ -81,6 +92,10 @@ pub struct Database {
     pub update_period: Duration,
     /// `db_skip_load`
     pub skip_load: bool,
+    /// `when_refused`
+    pub when_refused: WhenRefused,
+    /// `table_name`, `vars_table_name` and the names of their columns.
+    pub tables: Tables,
 }
 
 /// What `[dialog]` says.
@@ -145,6 +160,13 @@ pub struct Settings {
     pub keep_alive: KeepAlive,
     /// `bridge_controller`
     pub controller: String,
+    /// `bridge_mode`
+    pub bridge_mode: BridgeMode,
+    /// `bridge_wait`: whether a bridge's BYE waits for the end of the transfer, or for the answer
+    /// to the REFER alone.
+    pub bridge_waits: bool,
+    /// `bridge_timeout`: how long setting a bridge up may take.
+    pub bridge_timeout: Duration,
     /// `bridge_contact`
     pub controller_contact: String,
     /// `track_cseq_updates`
@@ -209,6 +231,9 @@ impl Default for Settings {
                 sides: (false, false),
                 jitter_percent: 20,
             },
+            bridge_mode: BridgeMode::Refer,
+            bridge_waits: false,
+            bridge_timeout: secs(180),
             controller: "sip:controller@kamailio.org".into(),
             controller_contact: "sip:controller@kamailio.org:5060".into(),
             track_cseq: true,
@@ -221,7 +246,13 @@ impl Default for Settings {
             release_early: false,
             most: 1 << 20,
             reserved: 1024,
-            database: Database { mode: DbMode::None, update_period: secs(60), skip_load: false },
+            database: Database {
+                mode: DbMode::None,
+                update_period: secs(60),
+                skip_load: false,
+                when_refused: WhenRefused::Refuse,
+                tables: Tables::default(),
+            },
         }
     }
 }
@@ -270,6 +301,17 @@ impl Settings {
             filter_foreign: section.switch("dlg_filter_mode", default.filter_foreign),
             early_reply: early_reply(section, default.early_reply),
             keep_alive: keep_alive(section, default.keep_alive),
+            bridge_mode: section.choice(
+                "bridge_mode",
+                default.bridge_mode,
+                &[("refer", BridgeMode::Refer), ("3pcc", BridgeMode::ThirdParty)],
+            ),
+            bridge_waits: section.choice(
+                "bridge_wait",
+                default.bridge_waits,
+                &[("accepted", false), ("notify", true)],
+            ),
+            bridge_timeout: span(section, "bridge_timeout", default.bridge_timeout, secs(1)),
             controller: section.parsed("bridge_controller", uri).unwrap_or(default.controller),
             controller_contact: section
                 .parsed("bridge_contact", uri)
@@ -508,9 +550,14 @@ fn database(section: &mut Section<'_>, default: Database) -> Database {
         let what = "all modules share one database";
         section.problem_at(text.place, "db_url", what, "`url` under [storage]");
     }
-    super::row::names(section, mode != DbMode::None);
     Database {
         mode,
+        when_refused: section.choice(
+            "when_refused",
+            default.when_refused,
+            &[("refuse", WhenRefused::Refuse), ("relay", WhenRefused::Relay)],
+        ),
+        tables: super::names::named(section),
         update_period: span(section, "db_update_period", default.update_period, secs(1)),
         skip_load: section.switch("db_skip_load", default.skip_load),
     }

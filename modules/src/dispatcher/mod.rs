@@ -21,6 +21,7 @@ mod keys;
 pub mod list;
 mod live;
 mod load;
+mod notes;
 mod probe;
 mod request;
 pub mod row;
@@ -46,7 +47,9 @@ use sets::{Member, Sets};
 use std::rc::Rc;
 use strowger_sip::lists::List;
 use strowger_sip::message::{Edits, MethodKind};
-use strowger_sip::module::{Command, Configured, Departing, Fault, Heard, Host, Module, NodeFacts};
+use strowger_sip::module::{
+    Command, CommandNote, Configured, Departing, Fault, Heard, Host, MetricNote, Module, NodeFacts,
+};
 use strowger_sip::settings::Section;
 use strowger_sip::shard::ShardId;
 use strowger_sip::time::{Duration, Instant, ms};
@@ -332,6 +335,8 @@ impl Configured for Dispatcher {
 
 impl Module for Dispatcher {
     const NAME: &'static str = "dispatcher";
+    const METRICS: &'static [MetricNote] = notes::METRICS;
+    const COMMANDS: &'static [CommandNote] = notes::COMMANDS;
     type Attached = Attached;
     type Peer = Peer;
     type Timer = Timer;

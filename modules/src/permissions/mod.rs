@@ -7,6 +7,7 @@
 
 pub mod address;
 mod command;
+mod notes;
 pub mod prefix;
 mod request;
 pub mod row;
@@ -25,7 +26,9 @@ pub use trusted::Trusted;
 use address::AddressList;
 use rules::Rules;
 use strowger_sip::lists::List;
-use strowger_sip::module::{Command, Configured, Fault, Host, Module, Never, NodeFacts};
+use strowger_sip::module::{
+    Command, CommandNote, Configured, Fault, Host, MetricNote, Module, Never, NodeFacts,
+};
 use strowger_sip::settings::Section;
 use strowger_sip::time::Instant;
 use trusted::TrustedList;
@@ -85,6 +88,8 @@ impl Configured for Permissions {
 
 impl Module for Permissions {
     const NAME: &'static str = "permissions";
+    const METRICS: &'static [MetricNote] = notes::METRICS;
+    const COMMANDS: &'static [CommandNote] = notes::COMMANDS;
     type Attached = ();
     type Peer = Never;
     type Timer = Never;

@@ -8,6 +8,7 @@ mod expiry;
 mod fault;
 mod gruu;
 mod lookup;
+mod notes;
 mod read;
 mod reply;
 #[cfg(test)]
@@ -24,7 +25,7 @@ pub use settings::{MinExpiresMode, OutboundMode, PathMode, Settings};
 
 use gruu::GruuKeys;
 use std::rc::Rc;
-use strowger_sip::module::{Configured, Module, NodeFacts};
+use strowger_sip::module::{Configured, MetricNote, Module, NodeFacts};
 use strowger_sip::settings::Section;
 
 /// The registrar's instance on one shard.
@@ -65,6 +66,7 @@ impl Registrar {
 
 impl Module for Registrar {
     const NAME: &'static str = "registrar";
+    const METRICS: &'static [MetricNote] = notes::METRICS;
     type Attached = ();
     type Peer = ();
     type Timer = ();

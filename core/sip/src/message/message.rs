@@ -15,7 +15,7 @@ use super::header::HeaderName;
 use super::list::List;
 use super::method::Method;
 use super::name_addr::NameAddr;
-use super::octet::{TOKEN, all, decimal, is_lws, slice, trim, trim_end};
+use super::octet::{TOKEN, all, decimal, is_dark, is_lws, slice, trim, trim_end};
 use super::status::StatusCode;
 use super::uri::Uri;
 use super::via::Via;
@@ -135,7 +135,7 @@ impl<'a> Message<'a> {
     #[inline]
     pub fn header(self, name: HeaderName) -> Option<Field<'a>> {
         let (_, entry) = self.head.find(name)?;
-        Some(self.field(&entry))
+        Some(self.field(entry))
     }
 
     /// All fields of that name, in order.
@@ -234,6 +234,9 @@ impl<'a> Message<'a> {
     /// Call-ID: a word, case-sensitive (§20.8).
     pub fn call_id(self) -> Result<&'a [u8], ParseError> {
         let field = self.required(HeaderName::CallId)?;
+        if !field.value.is_empty() && is_dark(field.value) {
+            return Ok(field.value);
+        }
         let at = field.value.iter().position(|byte| is_lws(*byte) || *byte == 0);
         let cause = match at.and_then(|at| field.value.get(at)) {
             Some(byte) => ParseCause::UnexpectedByte(*byte),
@@ -333,19 +336,15 @@ impl<'a> Message<'a> {
 
     #[inline]
     pub(super) fn field(self, entry: &Entry) -> Field<'a> {
-        let start = entry.start as usize;
-        let end = entry.end as usize;
-        let colon = start + usize::from(entry.colon);
-        let value = trim_end(slice(self.bytes, colon + 1, end));
-        let blanks = value.iter().position(|byte| !is_lws(*byte)).unwrap_or(value.len());
-        let name_bytes = trim_end(slice(self.bytes, start, colon));
+        let (start, end) = (entry.start as usize, entry.end as usize);
+        let name_bytes = trim_end(slice(self.bytes, start, start + usize::from(entry.colon)));
         debug_assert!(all(name_bytes, TOKEN));
         Field {
             name: entry.name,
             name_bytes,
-            value: slice(value, blanks, value.len()),
+            value: entry.value.of(self.bytes),
             line: start..end,
-            value_offset: colon + 1 + blanks,
+            value_offset: entry.value.start as usize,
         }
     }
 }

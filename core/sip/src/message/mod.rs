@@ -19,6 +19,7 @@ mod header;
 mod host;
 mod line;
 mod list;
+mod marks;
 #[expect(clippy::module_inception, reason = "the view is what the folder is about")]
 mod message;
 mod method;

@@ -62,6 +62,17 @@ pub(super) fn all(bytes: &[u8], class: u8) -> bool {
     bytes.iter().all(|&byte| is(byte, class))
 }
 
+/// Whether every octet is above the blank: neither white space nor a control octet, DEL aside.
+#[inline]
+pub(super) fn is_dark(bytes: &[u8]) -> bool {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    // The highest bit of an octet stays or becomes set when the octet is above the blank.
+    let lift = |word: u64| ((word & (EACH * 0x7f)) + EACH * (0x7f - b' ' as u64)) | word;
+    let (words, rest) = bytes.as_chunks();
+    let dark = words.iter().fold(u64::MAX, |dark, word| dark & lift(u64::from_le_bytes(*word)));
+    dark & (EACH << 7) == EACH << 7 && rest.iter().all(|byte| *byte > b' ')
+}
+
 /// How many octets at the front belong to a class.
 #[inline]
 pub(super) fn span(bytes: &[u8], class: u8) -> usize {
@@ -206,6 +217,20 @@ mod tests {
     #[test]
     fn uri_refuses_what_could_end_it() {
         assert!(b" <>\"\r\n\0\t\x7f".iter().all(|&byte| !is(byte, URI)));
+    }
+
+    #[test]
+    fn dark_is_what_lies_above_the_blank() {
+        for length in [1, 7, 8, 9, 16, 20] {
+            for at in 0..length {
+                for octet in 0..=255u8 {
+                    let mut bytes = vec![b'x'; length];
+                    bytes[at] = octet;
+                    assert_eq!(is_dark(&bytes), octet > b' ', "{octet} at {at} of {length}");
+                }
+            }
+        }
+        assert!(is_dark(b""));
     }
 
     #[test]

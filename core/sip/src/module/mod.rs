@@ -11,11 +11,13 @@ pub mod configured;
 pub mod event;
 pub mod host;
 pub mod list;
+pub mod notes;
 
 pub use configured::{Configured, ConfiguredModules, NodeFacts};
 pub use event::Event;
 pub use host::{Host, Reach};
 pub use list::{Cons, Either, Has, Modules, Never, Nil, Succ, Zero};
+pub use notes::{CommandNote, MetricNote, Notes};
 
 use crate::engine::incoming::Incoming;
 use crate::engine::slots::{ContextId, ServerId};
@@ -23,6 +25,7 @@ use crate::message::{Edits, Message, StatusCode};
 use crate::routing::Reply;
 use crate::shard::ShardId;
 use crate::transport::{ConnectionId, Flow};
+use notes::EachReading;
 use std::cell::Cell;
 
 /// A module: one instance on each shard.
@@ -34,6 +37,10 @@ pub trait Module: Sized + 'static {
     const NAME: &'static str;
     /// Whether it wants to hear other modules' events; see [`Module::event`].
     const LISTENS: bool = false;
+    /// What each of its counts means; `/metrics` shows one without a note as untyped.
+    const METRICS: &'static [MetricNote] = &[];
+    /// Its commands; parameters of one without a note have no names.
+    const COMMANDS: &'static [CommandNote] = &[];
     /// What the module hangs on a transaction, for example the id of a dialog; freed with it.
     type Attached: Default + 'static;
     /// What its instances on different shards tell each other.
@@ -131,6 +138,12 @@ pub trait Module: Sized + 'static {
 
     /// Shows each of the module's counts with its name, which begins with the module's own.
     fn metrics(&self, each: &mut dyn FnMut(&'static str, u64)) {
+        let _ = each;
+    }
+
+    /// Shows what has labels, and durations, each with a name of [`Module::METRICS`]. There are few
+    /// labels, and what they may say is bounded by the configuration.
+    fn readings(&self, each: &mut EachReading<'_>) {
         let _ = each;
     }
 

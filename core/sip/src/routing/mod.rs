@@ -9,6 +9,7 @@ mod answer;
 mod checks;
 pub(crate) mod desk;
 mod local;
+mod measure;
 mod policy;
 mod relay;
 mod request;

@@ -58,6 +58,8 @@ impl Routing for House {
             request.dialog().reserve("caller", "x", 10).await.or(Reply::busy_here())?;
         } else if has("everybody") {
             request.dialog().reserve("caller", "x", 100_000).await.or(Reply::busy_here())?;
+        } else if has("manage") {
+            request.dialog().manage()?;
         } else {
             let _ = request.dialog().manage();
         }
