@@ -31,6 +31,7 @@ mod nat;
 pub mod prelude;
 mod start;
 pub mod stock;
+pub mod testing;
 mod tm;
 
 pub use arguments::{Action, Arguments};
