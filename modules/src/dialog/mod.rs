@@ -39,6 +39,7 @@ mod table;
 mod tests;
 mod texts;
 mod timer;
+mod typed;
 mod within;
 
 pub use bridge::{BridgeMark, BridgeMode};
@@ -59,6 +60,7 @@ pub use settings::{
 };
 pub use state::{Incident, State, Step, step};
 pub use table::DialogId;
+pub use typed::Profile;
 
 use crate::ask::{AskId, Asks};
 use bridge::{BridgeId, Bridges, Party};
