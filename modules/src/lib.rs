@@ -17,6 +17,7 @@ pub mod nathelper;
 pub mod path;
 pub mod permissions;
 pub mod pike;
+pub mod prelude;
 pub mod pua;
 pub mod pua_dialoginfo;
 pub mod pua_reginfo;

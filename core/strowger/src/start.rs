@@ -143,13 +143,16 @@ fn asking(arguments: &Arguments, control: Option<&ControlSettings>) -> Option<Ex
 }
 
 /// What all sections say, but for the routing, which each shard reads for itself.
-struct Read {
-    node: NodeSettings,
-    engine: Settings,
+pub(crate) struct Read {
+    pub(crate) node: NodeSettings,
+    pub(crate) engine: Settings,
 }
 
 impl Read {
-    fn all<R>(root: &mut Section<'_>, from_config: &impl Fn(&mut Section<'_>) -> R) -> Read
+    pub(crate) fn all<R>(
+        root: &mut Section<'_>,
+        from_config: &impl Fn(&mut Section<'_>) -> R,
+    ) -> Read
     where
         R: Routing,
         R::Modules: ConfiguredModules,
@@ -321,7 +324,7 @@ fn name_of(map: ShardMap) -> String {
 }
 
 /// The engine of one shard, its routing and modules read from the configuration once more.
-fn seated<R>(
+pub(crate) fn seated<R>(
     configuration: &Configuration,
     Seat { shard, map, listeners, seed }: Seat,
     settings: Settings,
