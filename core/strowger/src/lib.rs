@@ -35,6 +35,7 @@ mod start;
 pub mod stock;
 pub mod testing;
 mod tm;
+mod tune;
 
 pub use arguments::{Action, Arguments};
 pub use db::DbTask;

@@ -5,7 +5,7 @@
 //! Invariants: a bad configuration binds nothing and ends with status 78.
 
 use crate::arguments::{Action, Arguments};
-use crate::{db, manual, remote, tm};
+use crate::{db, manual, remote, tm, tune};
 use std::io;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -104,6 +104,7 @@ where
             ExitCode::SUCCESS
         }
         Some(Action::Db { task }) => db::run(read.node.storage.as_ref(), *task),
+        Some(Action::Tune { task }) => tune::run(task, &read.node),
         Some(_) | None => {
             let is_default = arguments.file.is_none() && !arguments.says_where_to_listen();
             run(arguments, configuration, read, (lists, is_default), from_config)
@@ -121,7 +122,8 @@ fn before_reading(arguments: &Arguments) -> Option<ExitCode> {
         | Action::Db { .. }
         | Action::Rpc { .. }
         | Action::Top { .. }
-        | Action::Reload { .. } => None,
+        | Action::Reload { .. }
+        | Action::Tune { .. } => None,
     }
 }
 
@@ -138,7 +140,8 @@ fn asking(arguments: &Arguments, control: Option<&ControlSettings>) -> Option<Ex
         | Action::Check
         | Action::Db { .. }
         | Action::Completions { .. }
-        | Action::Man { .. } => None,
+        | Action::Man { .. }
+        | Action::Tune { .. } => None,
     }
 }
 
