@@ -50,12 +50,6 @@ pub enum Action {
         #[command(subcommand)]
         task: DbTask,
     },
-    /// Compare this host with what the node needs of it, and make it so
-    Tune {
-        /// What to do to it.
-        #[command(subcommand)]
-        task: strowger_tuning::Task,
-    },
     /// Have a node that runs carry out a command; `rpc rpc.discover` lists all
     Rpc {
         /// The command, for example dlg.list
@@ -90,6 +84,12 @@ pub enum Action {
     Man {
         /// An existing folder.
         folder: PathBuf,
+    },
+    /// Compare this host with what the node needs of it, and make it so
+    Tune {
+        /// What to do to it.
+        #[command(subcommand)]
+        task: strowger_tuning::Task,
     },
 }
 

@@ -120,10 +120,10 @@ fn before_reading(arguments: &Arguments) -> Option<ExitCode> {
         Action::Run
         | Action::Check
         | Action::Db { .. }
-        | Action::Tune { .. }
         | Action::Rpc { .. }
         | Action::Top { .. }
-        | Action::Reload { .. } => None,
+        | Action::Reload { .. }
+        | Action::Tune { .. } => None,
     }
 }
 
@@ -139,9 +139,9 @@ fn asking(arguments: &Arguments, control: Option<&ControlSettings>) -> Option<Ex
         Action::Run
         | Action::Check
         | Action::Db { .. }
-        | Action::Tune { .. }
         | Action::Completions { .. }
-        | Action::Man { .. } => None,
+        | Action::Man { .. }
+        | Action::Tune { .. } => None,
     }
 }
 
