@@ -23,5 +23,11 @@ rm -f "$made"/man/* "$made"/completions/*
 "$strowger" completions zsh > "$made/completions/_strowger"
 "$strowger" completions fish > "$made/completions/strowger.fish"
 
-# No debug information in the package; cargo-deb takes the binary that is there.
-cargo deb --package strowger --no-build --profile "$profile" --strip --output "$output/"
+# cargo-deb takes a binary that is there from target/release alone: it is put there, in a target folder of
+# its own, whatever profile made it. Debug information stays behind.
+stage=$made/stage
+mkdir -p "$stage/release"
+cp "$strowger" "$stage/release/strowger"
+CARGO_TARGET_DIR=$stage cargo deb --quiet --package strowger --no-build --strip --output "$output/"
+rm -r "$stage"
+ls -t "$output"/strowger_*.deb | head -n 1

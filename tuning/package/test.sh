@@ -44,7 +44,8 @@ mount -t proc none /proc
 mount --bind /sys "$all/sys"
 mount --bind /dev "$all/dev"
 ip link set lo up
-inside() { chroot "$all" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }
+clean=(/usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive)
+inside() { chroot "$all" "${clean[@]}" "$@"; }
 
 step "install"
 cp "$package" "$all/root/strowger.deb"
@@ -65,14 +66,11 @@ step "start as the unit does: its command, its user, its capabilities, no others
 command=$(sed -n 's/^ExecStart=//p' "$all$unit")
 [[ -n $command ]] || fail "the unit starts nothing"
 capabilities=$(sed -n 's/^AmbientCapabilities=//p' "$all$unit" | tr 'A-Z' 'a-z' | sed 's/cap_/+/g; s/ /,/g')
-# $command is words, and nothing for a shell.
+# $command is words, and nothing for a shell; exec, so that its process is the one that is asked and stopped.
 # shellcheck disable=SC2086
-setpriv --reuid "$(inside id -u strowger)" --regid "$(inside id -g strowger)" --clear-groups \
-    --no-new-privs --bounding-set "-all,$capabilities" --inh-caps "-all,$capabilities" \
-    --ambient-caps "-all,$capabilities" true || fail "the unit's capabilities"
-inside setpriv --reuid strowger --regid strowger --init-groups --no-new-privs \
+(exec chroot "$all" "${clean[@]}" setpriv --reuid strowger --regid strowger --init-groups --no-new-privs \
     --bounding-set "-all,$capabilities" --inh-caps "-all,$capabilities" \
-    --ambient-caps "-all,$capabilities" $command > "$layers/said" 2>&1 &
+    --ambient-caps "-all,$capabilities" $command) > "$layers/said" 2>&1 &
 proxy=$!
 for _ in $(seq 300); do
     grep -q '^listening on' "$layers/said" && break
@@ -80,7 +78,8 @@ for _ in $(seq 300); do
     sleep 0.1
 done
 grep -q '^listening on' "$layers/said" || { cat "$layers/said"; fail "it does not start"; }
-[[ $(awk '/^Uid:/ { print $2 }' "/proc/$proxy/status") != 0 ]] || fail "it runs as root"
+[[ $(awk '/^Uid:/ { print $2 }' "/proc/$proxy/status") == "$(inside id -u strowger)" ]] ||
+    fail "it does not run as strowger"
 
 step "calls"
 (cd "$layers" && sipp -sn uas -i 127.0.0.1 -p 5080 -bg -trace_err > "$layers/callee" 2>&1) || true
