@@ -329,16 +329,16 @@ where
 )]
 pub trait Modules: Sized {
     /// The same modules as a list, after one more: the routing's own hooks stand first.
-    type With<Own: Module>: ModuleList;
+    type With<P: Module>: ModuleList;
     /// Puts the tuple's values into the list.
-    fn with<Own: Module>(self, first: Own) -> Self::With<Own>;
+    fn with<P: Module>(self, first: P) -> Self::With<P>;
 }
 
 macro_rules! tuples {
     () => {
         impl Modules for () {
-            type With<Own: Module> = Cons<Own, Nil>;
-            fn with<Own: Module>(self, first: Own) -> Cons<Own, Nil> {
+            type With<P: Module> = Cons<P, Nil>;
+            fn with<P: Module>(self, first: P) -> Cons<P, Nil> {
                 Cons { head: first, tail: Nil }
             }
         }
@@ -346,8 +346,8 @@ macro_rules! tuples {
     ($first:ident $($rest:ident)*) => {
         #[allow(non_snake_case, reason = "the type's letter names its value too")]
         impl<$first: Module, $($rest: Module),*> Modules for ($first, $($rest,)*) {
-            type With<Own: Module> = Cons<Own, tuples!(@list $first $($rest)*)>;
-            fn with<Own: Module>(self, first: Own) -> Self::With<Own> {
+            type With<P: Module> = Cons<P, tuples!(@list $first $($rest)*)>;
+            fn with<P: Module>(self, first: P) -> Self::With<P> {
                 let ($first, $($rest,)*) = self;
                 Cons { head: first, tail: tuples!(@value $first $($rest)*) }
             }
