@@ -166,6 +166,8 @@ pub struct Attached {
     shift: u32,
     /// What is added to the next branch's number beside that.
     raised: u32,
+    /// The session timer that was put into its response.
+    session: Option<u32>,
     /// Whether a final response went upstream.
     answered: bool,
     /// `Created` is still to be told.
