@@ -42,6 +42,7 @@ mod table;
 mod tests;
 mod texts;
 mod timer;
+mod typed;
 mod within;
 
 pub use bridge::{BridgeMark, BridgeMode, BridgeRules};
@@ -62,6 +63,7 @@ pub use settings::{
 };
 pub use state::{Incident, State, Step, step};
 pub use table::DialogId;
+pub use typed::Profile;
 
 use crate::ask::{AskId, Asks};
 use bridge::{BridgeId, Bridges, Party};

@@ -28,14 +28,18 @@ pub trait DialogRequest<'a, R: Routing, N> {
     /// request.dialog().timeout(2 * HOUR).bye_on_timeout()
     ///     .reserve("caller", user, 30).await.or(Reply::busy_here())?;
     /// ```
-    fn dialog(&mut self) -> DialogOf<'_, 'a, R, N>;
+    fn dialog(&mut self) -> DialogOf<'_, 'a, R, N>
+    where
+        ListOf<R>: Has<Dialog, N>;
 }
 
-impl<'a, R: Routing, N> DialogRequest<'a, R, N> for Request<'a, R>
-where
-    ListOf<R>: Has<Dialog, N>,
-{
-    fn dialog(&mut self) -> DialogOf<'_, 'a, R, N> {
+// The bound is the method's and not the implementation's: then the compiler names the module that
+// is missing.
+impl<'a, R: Routing, N> DialogRequest<'a, R, N> for Request<'a, R> {
+    fn dialog(&mut self) -> DialogOf<'_, 'a, R, N>
+    where
+        ListOf<R>: Has<Dialog, N>,
+    {
         DialogOf { request: self, place: PhantomData }
     }
 }
