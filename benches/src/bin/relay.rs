@@ -16,10 +16,11 @@ use strowger_sip::time::{Duration, secs};
 
 /// Calls that are measured unless the command says otherwise.
 const CALLS: u32 = 200_000;
-/// Calls before that unless the command says otherwise: 250 calls/s, 8,000 of them lingering at once.
+/// Calls before that unless the command says otherwise: 100 calls/s, 3,200 of them lingering at once.
 const WARM_UP: u32 = 10_000;
-/// How long warming up lasts, whatever the number of calls: longer than a transaction lingers.
-const WARMING: Duration = secs(40);
+/// How long warming up lasts, whatever the number of calls: longer than a transaction or a dialog
+/// that has ended is kept.
+const WARMING: Duration = secs(100);
 
 /// Returns its relay as the answer.
 struct Returned;
