@@ -22,6 +22,7 @@ use crate::module::host::NotSent;
 use crate::module::list::Types;
 use crate::proxy::blocklist::Blocklist;
 use crate::proxy::branch::{Branch, Digest};
+use crate::proxy::held::Holds;
 use crate::proxy::identity::Identity;
 use crate::proxy::overload::Overload;
 use crate::proxy::resolver::Resolver;
@@ -75,6 +76,8 @@ pub struct Core<S: Types> {
     pub(crate) events: VecDeque<Event>,
     /// Modules' answers, sent at the end of the call.
     pub(crate) replies: VecDeque<(ServerId, Reply)>,
+    /// Responses that modules keep from going upstream.
+    pub(crate) holds: Holds,
     /// Orders about calls of this shard, carried out at the end of the call.
     pub(crate) orders: VecDeque<CallOrder>,
     pub(crate) pool: Pool,
@@ -153,6 +156,7 @@ impl<S: Types> Core<S> {
             inbox: VecDeque::new(),
             events: VecDeque::new(),
             replies: VecDeque::new(),
+            holds: Holds::default(),
             orders: VecDeque::new(),
             pool: Pool::default(),
             incomings: IncomingPool::default(),

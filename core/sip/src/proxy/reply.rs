@@ -114,7 +114,14 @@ impl<L: ModuleList> State<L> {
         }
     }
 
-    fn respond(&mut self, server: ServerId, request: &Incoming, reply: &Reply, edits: &Edits) {
+    /// Writes and sends a response of our own in a server transaction.
+    pub(crate) fn respond(
+        &mut self,
+        server: ServerId,
+        request: &Incoming,
+        reply: &Reply,
+        edits: &Edits,
+    ) {
         let core = &mut self.core;
         let Some(slot) = core.servers.get_mut(server) else { return };
         let mut tag: SmallVec<[u8; 32]> = SmallVec::new();

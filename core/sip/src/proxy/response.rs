@@ -122,6 +122,7 @@ fn in_transaction<L: ModuleList>(
     match owner {
         Owner::Cancel | Owner::Replica { .. } => {}
         Owner::Module(token) => {
+            state.cancel_if_wanted(client);
             if news != News::Nothing {
                 state.modules.answered(&mut state.core, token, Heard::Response(message));
             }
@@ -448,8 +449,11 @@ impl<L: ModuleList> State<L> {
             request: request.as_deref(),
             suppress: &suppress,
         };
+        self.core.show(server, status);
         self.modules.response(&mut self.core, &departing, &mut edits);
-        if !(suppress.get() && status.is_provisional()) {
+        let held = self.core.keep(request.as_ref(), (message, status), &edits);
+        let kept = held || (suppress.get() && status.is_provisional());
+        if !kept {
             relay_in_transaction(&mut self.core, server, message, status, &edits);
         }
         self.core.scratch.reply_edits = edits;
