@@ -23,8 +23,10 @@ pub use listing::table as command_table;
 pub use settings::{ControlListen, ControlSettings};
 
 use crate::control::Order;
+use crate::log;
 use crate::node::Running;
 use crate::storage::Storage;
+use crate::trace::Tracer;
 use ask::Shards;
 use axum::Router;
 use axum::body::Bytes;
@@ -43,6 +45,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
+use strowger_sip::module::MetricNote;
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -90,6 +93,7 @@ pub fn start(running: &Running, settings: &ControlSettings, facts: Facts) -> io:
         aliases: facts.aliases.into(),
         orders: facts.orders,
         reload: running.reload.clone(),
+        tracer: Tracer::new(&running.desks),
         resets: Arc::default(),
     };
     let (token, compat_names) = (settings.token.clone(), settings.compat_names);
@@ -205,10 +209,28 @@ async fn metrics(State(plane): State<Arc<Plane>>, headers: HeaderMap) -> Respons
         storage: storage.as_ref(),
         process: &Process::read(),
         uptime: plane.node.since.elapsed(),
-        own: &[],
+        own: &own_counts(&plane.node),
     };
     let page = metrics::page(&source, plane.compat_names, format);
     ([(header::CONTENT_TYPE, format.content_type())], page).into_response()
+}
+
+/// What the control plane counts of its own.
+fn own_counts(node: &Node) -> Vec<(MetricNote, u64)> {
+    let counts = node.tracer.counts();
+    vec![
+        (
+            MetricNote::counter("log_lines_dropped", "Lines lost because the log was too slow."),
+            log::dropped(),
+        ),
+        (MetricNote::counter("trace_logged", "Messages logged for a trace."), counts.logged),
+        (MetricNote::counter("trace_mirrored", "Messages sent to a collector."), counts.mirrored),
+        (MetricNote::counter("trace_captured", "Messages written to a file."), counts.captured),
+        (
+            MetricNote::counter("trace_lost", "Messages that a mirror or a file did not take."),
+            counts.lost,
+        ),
+    ]
 }
 
 async fn rpc(State(plane): State<Arc<Plane>>, body: Bytes) -> Response {
