@@ -1,6 +1,6 @@
 //! The control plane over HTTP: one listener on a thread of its own.
 //!
-//! For: `/metrics`, `/rpc`, `/healthz`, `/ready`, `/version`.
+//! For: `/metrics`, `/rpc`, `/healthz`, `/ready`, `/version`, `/live` and the status page `/`.
 //! Not here: what the answers hold (`metrics.rs`, `rpc.rs`), signals (`control.rs`).
 //! Invariants: shards never wait for this thread; connections, requests and bodies are bounded in
 //! number, size and time.
@@ -18,6 +18,7 @@ mod process;
 mod rpc;
 mod settings;
 mod statistics;
+mod status;
 
 pub use listing::table as command_table;
 pub use settings::{ControlListen, ControlSettings};
@@ -173,7 +174,10 @@ fn router(plane: Plane) -> Router {
         .route("/rpc", post(rpc))
         .route("/RPC", post(rpc))
         .route("/ready", get(ready))
+        .route("/live", get(status::live))
         .layer(middleware::from_fn_with_state(Arc::clone(&plane), authorize))
+        .layer(middleware::from_fn_with_state(Arc::clone(&plane), same_origin))
+        .route("/", get(status::page))
         .route("/healthz", get(healthz))
         .route("/version", get(version))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -213,6 +217,35 @@ async fn metrics(State(plane): State<Arc<Plane>>, headers: HeaderMap) -> Respons
     };
     let page = metrics::page(&source, plane.compat_names, format);
     ([(header::CONTENT_TYPE, format.content_type())], page).into_response()
+}
+
+/// Refuses what another site's page has a browser ask for: on loopback there may be no token.
+/// A name of theirs that leads here is as little good as an origin of theirs.
+async fn same_origin(
+    State(plane): State<Arc<Plane>>,
+    headers: HeaderMap,
+    request: Request,
+    next: Next,
+) -> Response {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text(header::HOST).unwrap_or("");
+    let origin = text(header::ORIGIN);
+    let is_own = origin
+        .is_none_or(|origin| origin.split_once("://").map_or(origin, |(_, origin)| origin) == host);
+    if is_own && (plane.token.is_some() || is_local(host)) {
+        return next.run(request).await;
+    }
+    (StatusCode::FORBIDDEN, "not for pages of other sites\n").into_response()
+}
+
+/// Whether a Host header holds an address or a name of this network, and none of the world's.
+fn is_local(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() => name,
+        Some(_) | None => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    address.parse::<std::net::IpAddr>().is_ok() || !name.contains('.')
 }
 
 /// What the control plane counts of its own.
@@ -264,4 +297,17 @@ async fn version() -> Response {
 
 fn unanswered() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer\n").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_local;
+
+    #[test]
+    fn names_of_the_world_are_not_local() {
+        for good in ["127.0.0.1:9494", "[::1]:9494", "localhost", "proxy1:9494", ""] {
+            assert!(is_local(good), "{good}");
+        }
+        assert!(!is_local("evil.example.com:9494") && !is_local("evil.example.com"));
+    }
 }
