@@ -18,7 +18,7 @@ pub mod message;
 pub mod metrics;
 pub mod module;
 mod proxy;
-pub use proxy::{blocklist, resolver, rules};
+pub use proxy::{blocklist, held, resolver, rules};
 #[cfg(any(test, feature = "rig"))]
 pub mod rig;
 pub mod routing;

@@ -85,6 +85,12 @@ pub enum Action {
         /// An existing folder.
         folder: PathBuf,
     },
+    /// Compare this host with what the node needs of it, and make it so
+    Tune {
+        /// What to do to it.
+        #[command(subcommand)]
+        task: strowger_tuning::Task,
+    },
 }
 
 /// A binary without arguments of its own.

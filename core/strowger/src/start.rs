@@ -5,7 +5,7 @@
 //! Invariants: a bad configuration binds nothing and ends with status 78.
 
 use crate::arguments::{Action, Arguments};
-use crate::{db, manual, remote, tm};
+use crate::{db, manual, remote, tm, tune};
 use std::io;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ use strowger_node::log::{self, LogSettings};
 use strowger_node::node::{Node, Running, Seat};
 use strowger_node::notify::Notifier;
 use strowger_node::reload::Renewal;
-use strowger_node::{config, interfaces, secret, settings::NodeSettings};
+use strowger_node::{config, interfaces, secret, settings::NodeSettings, storage};
 use strowger_sip::date::Epoch;
 use strowger_sip::engine::{Engine, RowOf, Settings, Setup};
 use strowger_sip::module::{ConfiguredModules, NodeFacts};
@@ -80,7 +80,7 @@ where
         None => (Configuration::empty("configuration"), Problems::new("configuration")),
     };
     arguments.apply(&mut configuration);
-    let (read, found) = configuration.read(|root| Read::all(root, &from_config));
+    let (mut read, found) = configuration.read(|root| Read::all(root, &from_config));
     found.sorted().into_iter().for_each(|problem| problems.add(problem.clone()));
     if !problems.is_empty() {
         eprint!("{problems}");
@@ -91,6 +91,10 @@ where
     }
     // What is wrong with the sections themselves has been reported.
     let (lists, _) = configuration.read(R::Modules::lists);
+    if let Some(storage) = &mut read.node.storage {
+        let (tables, _) = configuration.read(storage::configured_tables::<RowOf<R>>);
+        storage.tables = Some(tables);
+    }
     let lists = Lists::new(lists, &configuration.source, arguments.file.as_deref());
     if let Err(faults) = lists.check_files::<RowOf<R>>() {
         eprintln!("{faults}");
@@ -101,7 +105,8 @@ where
             say(&format!("{}: good", configuration.source));
             ExitCode::SUCCESS
         }
-        Some(Action::Db { task }) => db::run::<RowOf<R>>(read.node.storage.as_ref(), *task),
+        Some(Action::Db { task }) => db::run(read.node.storage.as_ref(), *task),
+        Some(Action::Tune { task }) => tune::run(task, &read.node),
         Some(_) | None => {
             let is_default = arguments.file.is_none() && !arguments.says_where_to_listen();
             run(arguments, configuration, read, (lists, is_default), from_config)
@@ -119,7 +124,8 @@ fn before_reading(arguments: &Arguments) -> Option<ExitCode> {
         | Action::Db { .. }
         | Action::Rpc { .. }
         | Action::Top { .. }
-        | Action::Reload { .. } => None,
+        | Action::Reload { .. }
+        | Action::Tune { .. } => None,
     }
 }
 
@@ -136,18 +142,22 @@ fn asking(arguments: &Arguments, control: Option<&ControlSettings>) -> Option<Ex
         | Action::Check
         | Action::Db { .. }
         | Action::Completions { .. }
-        | Action::Man { .. } => None,
+        | Action::Man { .. }
+        | Action::Tune { .. } => None,
     }
 }
 
 /// What all sections say, but for the routing, which each shard reads for itself.
-struct Read {
-    node: NodeSettings,
-    engine: Settings,
+pub(crate) struct Read {
+    pub(crate) node: NodeSettings,
+    pub(crate) engine: Settings,
 }
 
 impl Read {
-    fn all<R>(root: &mut Section<'_>, from_config: &impl Fn(&mut Section<'_>) -> R) -> Read
+    pub(crate) fn all<R>(
+        root: &mut Section<'_>,
+        from_config: &impl Fn(&mut Section<'_>) -> R,
+    ) -> Read
     where
         R: Routing,
         R::Modules: ConfiguredModules,
@@ -338,7 +348,7 @@ fn name_of(map: ShardMap) -> String {
 }
 
 /// The engine of one shard, its routing and modules read from the configuration once more.
-fn seated<R>(
+pub(crate) fn seated<R>(
     configuration: &Configuration,
     Seat { shard, map, listeners, seed }: Seat,
     settings: Settings,

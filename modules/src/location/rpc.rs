@@ -150,6 +150,7 @@ impl Location {
             contacts_max: 0,
             one_contact: false,
             quiet: false,
+            presence: false,
         };
         match self.perform(host, Operation::Change(change)) {
             Ok(Answer::Refused(refusal)) => Err(fault(refusal)),

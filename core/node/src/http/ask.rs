@@ -21,9 +21,11 @@ const WITHIN: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(super) struct Shards {
     desks: Vec<Desk>,
-    // The last report, and when it was asked for.
-    last: Arc<Mutex<Option<(Instant, Arc<Vec<Summary>>)>>>,
+    last: Arc<Mutex<Option<Report>>>,
 }
+
+/// The last report, and when it was asked for.
+type Report = (Instant, Arc<Vec<Summary>>);
 
 impl Shards {
     pub(super) fn new(desks: &[Desk]) -> Shards {

@@ -9,7 +9,7 @@ mod command;
 pub(crate) mod core;
 mod expire;
 pub mod incoming;
-mod key;
+pub(crate) mod key;
 pub(crate) mod order;
 pub(crate) mod plan;
 mod receive;
@@ -438,7 +438,8 @@ enum Next<P> {
     Message(P),
 }
 
-fn next_step<L: Types>(state: &mut State<L>) -> Option<Next<L::Peer>> {
+fn next_step<L: ModuleList>(state: &mut State<L>) -> Option<Next<L::Peer>> {
+    state.answer_refused();
     let core = &mut state.core;
     if let Some(wake) = core.woken.pop_front() {
         return Some(Next::Wake(wake));

@@ -32,6 +32,10 @@ use std::cell::Cell;
 ///
 /// Hooks have empty defaults; a module writes the ones it needs. `host` is the module's view of its
 /// shard: the time, what to send, its timers, its peers on other shards.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a module",
+    note = "a module is a type with `impl Module`: `Registrar`, `Dialog`, or one of your own"
+)]
 pub trait Module: Sized + 'static {
     /// The module's name in configuration, commands and metrics.
     const NAME: &'static str;
@@ -242,6 +246,12 @@ pub struct Fault {
     pub code: u16,
     /// One sentence for the operator.
     pub message: String,
+}
+
+impl Fault {
+    /// Not a refusal: the answer takes a while, and [`Fault::message`] is the ticket by which the
+    /// same command, with `@ticket` before it, is asked for it again.
+    pub const LATER: u16 = 102;
 }
 
 #[cfg(test)]

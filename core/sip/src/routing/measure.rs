@@ -53,10 +53,8 @@ impl Waiting {
         let Some(method) = message.method().map(|method| method.kind()) else { return };
         let is_new = message.to_tag().is_none();
         // A re-INVITE is asked of who has answered already: it is one of the others.
-        let method = match method {
-            MethodKind::Invite if !is_new => MethodKind::Other,
-            method => method,
-        };
+        let again = method == MethodKind::Invite && !is_new;
+        let method = if again { MethodKind::Other } else { method };
         self.since = Some((now, method));
     }
 }
