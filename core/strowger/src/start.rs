@@ -13,7 +13,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use strowger_node::control::{self, Unanswered, say};
 use strowger_node::http::{self, ControlSettings, Facts};
 use strowger_node::lists::Lists;
+use strowger_node::log::{self, LogSettings};
 use strowger_node::node::{Node, Running, Seat};
+use strowger_node::notify::Notifier;
 use strowger_node::reload::Renewal;
 use strowger_node::{config, interfaces, secret, settings::NodeSettings, storage};
 use strowger_sip::date::Epoch;
@@ -221,6 +223,9 @@ where
         eprintln!("strowger: {cause}");
         ExitCode::from(EXIT_SYSTEM)
     };
+    if let Err(cause) = log::start(node.log) {
+        return refuse(format!("cannot write to the journal: {cause}"));
+    }
     // Before anything else runs, so that no signal is missed.
     let (order, orders) = match control::orders_from_signals() {
         Ok(orders) => orders,
@@ -265,8 +270,21 @@ where
         return refuse(format!("control plane: {cause}"));
     }
     welcome(&listeners, shards, is_default);
-    let ended = control::supervise(running, &orders, drain_timeout);
-    ended.map_or_else(give_up, |()| ExitCode::SUCCESS)
+    let notifier = match tell_manager(&running) {
+        Ok(notifier) => notifier,
+        Err(cause) => return refuse(format!("NOTIFY_SOCKET: {cause}")),
+    };
+    let ended = control::supervise(running, &orders, drain_timeout, &notifier);
+    let status = ended.map_or_else(give_up, |()| ExitCode::SUCCESS);
+    log::finish();
+    status
+}
+
+/// The service manager, and its watchdog fed.
+fn tell_manager(running: &Running) -> io::Result<Notifier> {
+    let notifier = Notifier::from_environment()?;
+    notifier.watch(running)?;
+    Ok(notifier)
 }
 
 /// How a node that runs comes by a changed configuration.
@@ -299,13 +317,16 @@ where
         Ok(configuration)
     };
     let mut live = R::Modules::live();
-    live.extend([("routing", STOCK_LIVE), ("overload", &["*"][..])]);
+    live.extend([("routing", STOCK_LIVE), ("overload", &["*"][..]), ("log", &["level"][..])]);
     Renewal {
         read: Box::new(read),
         check: Box::new(move |configuration| check(configuration)),
         current,
         live,
-        apply: Box::new(|_| ()),
+        apply: Box::new(|configuration| {
+            let log = |root: &mut Section<'_>| LogSettings::read(&mut root.section("log"));
+            log::set_level(configuration.read(log).0.level);
+        }),
     }
 }
 
