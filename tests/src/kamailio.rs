@@ -1,6 +1,7 @@
-//! Kamailio as a second registrar, on the tables of a test's own PostgreSQL.
+//! Kamailio as a second registrar, on the tables of a test's own PostgreSQL, and as a presence
+//! server.
 //!
-//! For: showing that both find what the other has registered.
+//! For: showing that both find what the other has registered; a presence server to publish at.
 //! Not here: what a test does with it.
 //! Invariants: it is told to stop and takes its children along; its tables are made by the scripts
 //! of its own package.
@@ -16,6 +17,9 @@ use crate::process::{PATIENCE, Process, Signal};
 
 /// Where Debian keeps the scripts that make its tables.
 const SCRIPTS: &str = "/usr/share/kamailio/postgres";
+
+/// The same for SQLite.
+const SQLITE_SCRIPTS: &str = "/usr/share/kamailio/db_sqlite";
 
 /// A Kamailio that runs.
 #[derive(Debug)]
@@ -113,8 +117,76 @@ impl Kamailio {
         Kamailio::run(address, &text)
     }
 
+    /// Starts a presence server on SQLite: it takes PUBLISH and SUBSCRIBE for presence, dialogs and
+    /// registrations of `example.com`, and puts the registrations that it is told of together.
+    ///
+    /// # Panics
+    /// When it is not installed or does not start.
+    #[must_use]
+    pub fn presence() -> Kamailio {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()));
+        let folder = Folder::new("kamailio-presence");
+        let url = sqlite(&folder, &["standard", "presence"]);
+        let own = ["presence", "presence_xml", "presence_reginfo", "presence_dialoginfo"];
+        let modules = ["db_sqlite", "tm", "sl", "rr", "pv", "maxfwd"].iter().chain(&own);
+        let modules: String = modules.map(|name| format!("loadmodule \"{name}.so\"\n")).collect();
+        let text = format!(
+            "#!KAMAILIO\nlog_stderror=yes\ndebug=1\nchildren=1\nauto_aliases=no\n\
+             listen=udp:{address}\nalias=\"example.com\"\ndisable_tcp=yes\n{modules}\
+             modparam(\"presence\", \"db_url\", \"{url}\")\n\
+             modparam(\"presence\", \"server_address\", \"sip:{address}\")\n\
+             modparam(\"presence_xml\", \"db_url\", \"{url}\")\n\
+             modparam(\"presence_xml\", \"force_active\", 1)\n\
+             modparam(\"presence_reginfo\", \"aggregate_presentities\", 1)\n\
+             request_route {{\n\
+             if (!t_newtran()) {{ sl_reply_error(); exit; }}\n\
+             if (method==\"PUBLISH\") {{ handle_publish(); t_release(); exit; }}\n\
+             if (method==\"SUBSCRIBE\") {{ handle_subscribe(); t_release(); exit; }}\n\
+             t_reply(\"405\", \"Not Here\"); }}\n"
+        );
+        Kamailio::run_in(folder, address, &text)
+    }
+
+    /// Starts a registrar that publishes its registrations at this presence server, follows whom an
+    /// INFO names, and takes in what it is told.
+    ///
+    /// # Panics
+    /// When it is not installed or does not start.
+    #[must_use]
+    pub fn in_step(server: SocketAddr) -> Kamailio {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()));
+        let folder = Folder::new("kamailio-reginfo");
+        let url = sqlite(&folder, &["standard", "presence"]);
+        let own = ["usrloc", "registrar", "pua", "pua_reginfo"];
+        let modules = ["db_sqlite", "tm", "sl", "rr", "pv", "maxfwd"].iter().chain(&own);
+        let modules: String = modules.map(|name| format!("loadmodule \"{name}.so\"\n")).collect();
+        let text = format!(
+            "#!KAMAILIO\nlog_stderror=yes\ndebug=1\nchildren=1\nauto_aliases=no\n\
+             listen=udp:{address}\nalias=\"example.com\"\ndisable_tcp=yes\n{modules}\
+             modparam(\"usrloc\", \"db_mode\", 0)\nmodparam(\"usrloc\", \"timer_interval\", 1)\n\
+             modparam(\"pua\", \"db_url\", \"{url}\")\n\
+             modparam(\"pua\", \"outbound_proxy\", \"sip:{server}\")\n\
+             modparam(\"pua\", \"check_remote_contact\", 0)\n\
+             modparam(\"pua_reginfo\", \"default_domain\", \"example.com\")\n\
+             modparam(\"pua_reginfo\", \"outbound_proxy\", \"sip:{server}\")\n\
+             modparam(\"pua_reginfo\", \"server_address\", \"sip:reginfo@{address}\")\n\
+             request_route {{\n\
+             if (method==\"REGISTER\") {{ save(\"location\"); exit; }}\n\
+             if (method==\"NOTIFY\") {{ reginfo_handle_notify(\"location\");\n\
+             sl_send_reply(\"200\", \"OK\"); exit; }}\n\
+             if (method==\"INFO\") {{ reginfo_subscribe(\"$ru\");\n\
+             sl_send_reply(\"200\", \"OK\"); exit; }}\n\
+             if (!lookup(\"location\")) {{ sl_send_reply(\"404\", \"Not Found\"); exit; }}\n\
+             t_relay(); }}\n"
+        );
+        Kamailio::run_in(folder, address, &text)
+    }
+
     fn run(address: SocketAddr, text: &str) -> Kamailio {
-        let folder = Folder::new("kamailio");
+        Kamailio::run_in(Folder::new("kamailio"), address, text)
+    }
+
+    fn run_in(folder: Folder, address: SocketAddr, text: &str) -> Kamailio {
         let file = folder.write("kamailio.cfg", text);
         let path = |name: &str| -> PathBuf { folder.path().join(name) };
         let mut command = Command::new("kamailio");
@@ -141,6 +213,19 @@ impl Kamailio {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// Makes a file with tables by the scripts of Kamailio's own package; its URL.
+fn sqlite(folder: &Folder, scripts: &[&str]) -> String {
+    let file = folder.path().join("kamailio.sqlite");
+    for script in scripts {
+        let script = Path::new(SQLITE_SCRIPTS).join(format!("{script}-create.sql"));
+        let text = std::fs::File::open(&script)
+            .unwrap_or_else(|error| panic!("{}: {error}", script.display()));
+        let status = Command::new("sqlite3").arg(&file).stdin(text).status();
+        assert!(status.is_ok_and(|status| status.success()), "{}", script.display());
+    }
+    format!("sqlite://{}", file.display())
 }
 
 impl Drop for Kamailio {

@@ -14,6 +14,10 @@ use strowger_modules::nathelper::{AliasWhen, Nat, NatRequest, NatTests};
 use strowger_modules::path::{PathEntry, PathRequest};
 use strowger_modules::permissions::{Permissions, PermissionsRequest};
 use strowger_modules::pike::Pike;
+use strowger_modules::pua::Pua;
+use strowger_modules::pua_dialoginfo::PuaDialoginfo;
+use strowger_modules::pua_reginfo::PuaReginfo;
+use strowger_modules::pua_usrloc::PuaUsrloc;
 use strowger_modules::registrar::{ForkingTo, LookingUp, Registrar, SaveOptions, Saving, Trusted};
 use strowger_sip::message::{Host, MethodKind, Scheme, Uri};
 use strowger_sip::routing::{Answer, Outcome, Relay, Reply, Request, Response, Routing, Within};
@@ -37,6 +41,7 @@ pub struct Stock {
     rules: bool,
     dialog: bool,
     caller_limit: Option<u32>,
+    presence: bool,
 }
 
 impl Stock {
@@ -60,6 +65,8 @@ impl Stock {
     /// - `dialog` (default false): track calls, as `[dialog]` says.
     /// - `caller_limit`: how many calls one caller, by the URI in From, may have at a time; one
     ///   more gets 486. Tracks calls.
+    /// - `presence` (default false): users who register are published as present, as
+    ///   `[pua_usrloc]` says.
     pub fn from_config(section: &mut Section<'_>) -> Stock {
         let number = section.integer("trunk_algorithm", 8, 0..=64);
         let known = u8::try_from(number).ok().and_then(Algorithm::from_number);
@@ -81,6 +88,7 @@ impl Stock {
             rules: section.boolean("rules", false),
             dialog: section.boolean("dialog", false),
             caller_limit: limit.and_then(|limit| u32::try_from(limit).ok()),
+            presence: section.boolean("presence", false),
         }
     }
 }
@@ -96,7 +104,19 @@ pub fn next_hop(text: &str) -> Result<String, String> {
 }
 
 impl Routing for Stock {
-    type Modules = (Pike, Permissions, Auth, Location, Registrar, Dispatcher, Dialog);
+    type Modules = (
+        Pike,
+        Permissions,
+        Auth,
+        Location,
+        Registrar,
+        Dispatcher,
+        Dialog,
+        Pua,
+        PuaReginfo,
+        PuaUsrloc,
+        PuaDialoginfo,
+    );
 
     async fn request(&self, mut request: Request<'_, Self>) -> Result<Answer, Reply> {
         let follows_a_route = match request.loose_route()? {
@@ -190,6 +210,9 @@ impl Stock {
             .module(|registrar: &mut Registrar, _, _| registrar.settings().tcp_persistent_flag);
         if let Some(bit) = flag {
             options = options.flags(1 << bit, 0);
+        }
+        if self.presence {
+            options = options.presence();
         }
         let saved = match &self.realm {
             Some(realm) if !self.is_trusted(request) => {
