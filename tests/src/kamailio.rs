@@ -1,7 +1,7 @@
 //! Kamailio as a second registrar, on the tables of a test's own PostgreSQL, and as a presence
 //! server.
 //!
-//! For: showing that both find what the other has registered; a presence server to publish at.
+//! For: showing that both find what the other has registered.
 //! Not here: what a test does with it.
 //! Invariants: it is told to stop and takes its children along; its tables are made by the scripts
 //! of its own package.
@@ -27,7 +27,7 @@ pub struct Kamailio {
     process: Process,
     address: SocketAddr,
     // Removed at the end.
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Kamailio {
@@ -117,34 +117,53 @@ impl Kamailio {
         Kamailio::run(address, &text)
     }
 
-    /// Starts a presence server on SQLite: it takes PUBLISH and SUBSCRIBE for presence, dialogs and
-    /// registrations of `example.com`, and puts the registrations that it is told of together.
+    /// Starts a presence server of `presence`, `reg`, `dialog` and `message-summary`, with its
+    /// tables in SQLite.
     ///
     /// # Panics
     /// When it is not installed or does not start.
     #[must_use]
     pub fn presence() -> Kamailio {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()));
-        let folder = Folder::new("kamailio-presence");
-        let url = sqlite(&folder, &["standard", "presence"]);
-        let own = ["presence", "presence_xml", "presence_reginfo", "presence_dialoginfo"];
-        let modules = ["db_sqlite", "tm", "sl", "rr", "pv", "maxfwd"].iter().chain(&own);
+        let folder = Folder::new("presence");
+        let url = make_sqlite(&folder);
+        let modules = ["db_sqlite", "tm", "sl", "rr", "pv", "maxfwd", "presence", "presence_xml"];
+        let more = ["presence_reginfo", "presence_dialoginfo", "presence_mwi"];
+        let modules = modules.iter().chain(&more);
         let modules: String = modules.map(|name| format!("loadmodule \"{name}.so\"\n")).collect();
         let text = format!(
             "#!KAMAILIO\nlog_stderror=yes\ndebug=1\nchildren=1\nauto_aliases=no\n\
-             listen=udp:{address}\nalias=\"example.com\"\ndisable_tcp=yes\n{modules}\
+             listen=udp:{address}\ndisable_tcp=yes\n{modules}\
              modparam(\"presence\", \"db_url\", \"{url}\")\n\
              modparam(\"presence\", \"server_address\", \"sip:{address}\")\n\
+             modparam(\"presence\", \"subs_db_mode\", 0)\n\
              modparam(\"presence_xml\", \"db_url\", \"{url}\")\n\
              modparam(\"presence_xml\", \"force_active\", 1)\n\
              modparam(\"presence_reginfo\", \"aggregate_presentities\", 1)\n\
              request_route {{\n\
-             if (!t_newtran()) {{ sl_reply_error(); exit; }}\n\
-             if (method==\"PUBLISH\") {{ handle_publish(); t_release(); exit; }}\n\
-             if (method==\"SUBSCRIBE\") {{ handle_subscribe(); t_release(); exit; }}\n\
-             t_reply(\"405\", \"Not Here\"); }}\n"
+             if (method==\"PUBLISH\") {{ handle_publish(); exit; }}\n\
+             if (method==\"SUBSCRIBE\") {{ handle_subscribe(); exit; }}\n\
+             sl_send_reply(\"404\", \"Not Found\"); }}\n"
         );
         Kamailio::run_in(folder, address, &text)
+    }
+
+    /// What its presence server holds of this user, document by document.
+    ///
+    /// # Panics
+    /// When its tables cannot be read.
+    #[must_use]
+    pub fn published(&self, user: &str) -> Vec<String> {
+        let file = self.folder.path().join("presence.sqlite");
+        let query = format!(
+            "SELECT replace(replace(body, char(10), ''), char(13), '') FROM presentity \
+             WHERE username = '{user}' ORDER BY id"
+        );
+        let mut command = Command::new("sqlite3");
+        command.args(["-cmd", ".timeout 5000"]).arg(file).arg(query);
+        let output = command.output().expect("sqlite3");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
     }
 
     /// Starts a registrar that publishes its registrations at this presence server, follows whom an
@@ -156,7 +175,7 @@ impl Kamailio {
     pub fn in_step(server: SocketAddr) -> Kamailio {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()));
         let folder = Folder::new("kamailio-reginfo");
-        let url = sqlite(&folder, &["standard", "presence"]);
+        let url = make_sqlite(&folder);
         let own = ["usrloc", "registrar", "pua", "pua_reginfo"];
         let modules = ["db_sqlite", "tm", "sl", "rr", "pv", "maxfwd"].iter().chain(&own);
         let modules: String = modules.map(|name| format!("loadmodule \"{name}.so\"\n")).collect();
@@ -205,7 +224,7 @@ impl Kamailio {
             let sockets = std::fs::read_to_string("/proc/net/udp").ok()?;
             sockets.contains(&format!(":{bound:0>4} ")).then_some(())
         });
-        Kamailio { process, address, _folder: folder }
+        Kamailio { process, address, folder }
     }
 
     /// Where it listens.
@@ -215,17 +234,17 @@ impl Kamailio {
     }
 }
 
-/// Makes a file with tables by the scripts of Kamailio's own package; its URL.
-fn sqlite(folder: &Folder, scripts: &[&str]) -> String {
-    let file = folder.path().join("kamailio.sqlite");
-    for script in scripts {
-        let script = Path::new(SQLITE_SCRIPTS).join(format!("{script}-create.sql"));
-        let text = std::fs::File::open(&script)
-            .unwrap_or_else(|error| panic!("{}: {error}", script.display()));
-        let status = Command::new("sqlite3").arg(&file).stdin(text).status();
-        assert!(status.is_ok_and(|status| status.success()), "{}", script.display());
+/// Makes the tables for presence in a file of this folder; its URL.
+fn make_sqlite(folder: &Folder) -> String {
+    let file = folder.path().join("presence.sqlite");
+    let mut made = Command::new("sqlite3");
+    made.args(["-cmd", "PRAGMA synchronous = OFF"]).arg(&file);
+    for script in ["standard", "presence"] {
+        made.arg(format!(".read {SQLITE_SCRIPTS}/{script}-create.sql"));
     }
-    format!("sqlite://{}", file.display())
+    let made = made.output().expect("sqlite3");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    format!("sqlite:///{}", file.display())
 }
 
 impl Drop for Kamailio {

@@ -266,6 +266,10 @@ impl Stock {
         if request.method() == MethodKind::Options && !user {
             return Err(Reply::options(ALLOW));
         }
+        if request.is_within_dialog() && request.method() == MethodKind::Notify {
+            // Of a subscription that this node has not (RFC 6665 §4.1.3).
+            return Err(Reply::new(481));
+        }
         if request.is_within_dialog() || !user {
             return Err(Reply::not_found());
         }

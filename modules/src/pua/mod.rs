@@ -13,6 +13,7 @@ pub mod bodies;
 mod call;
 mod command;
 mod drive;
+mod notes;
 mod notify;
 mod package;
 mod publish;
@@ -46,16 +47,17 @@ pub use source::Source;
 pub use store::SleeperId;
 
 use command::Tickets;
-use hashbrown::HashMap;
 use notify::{Asker, Lingering};
 use std::rc::Rc;
 use strowger_sip::engine::slots::ServerId;
 use strowger_sip::module::{
-    Arrived, Command, Configured, Event, Fault, Heard, Host, Module, NodeFacts, Verdict,
+    Arrived, Command, CommandNote, Configured, Event, Fault, Heard, Host, MetricNote, Module,
+    NodeFacts, Verdict,
 };
 use strowger_sip::routing::Reply;
 use strowger_sip::settings::Section;
 use strowger_sip::shard::ShardId;
+use strowger_sip::table::Map;
 use table::Table;
 
 /// The module: one instance a shard.
@@ -66,7 +68,7 @@ pub struct Pua {
     table: Table,
     store: store::Store,
     /// Call-IDs of dialogs from before a restart that are at home here, and who owns them.
-    elsewhere: HashMap<Box<str>, ShardId>,
+    elsewhere: Map<Box<str>, ShardId>,
     lingering: Lingering,
     unanswered: Vec<(Asker, Rc<Notified>)>,
     tickets: Tickets,
@@ -152,7 +154,7 @@ impl Pua {
             store: store::Store::new(has_storage),
             settings: Rc::new(settings),
             packages,
-            elsewhere: HashMap::new(),
+            elsewhere: Map::new((0, 0)),
             lingering: Lingering::default(),
             unanswered: Vec::new(),
             tickets: Tickets::default(),
@@ -216,6 +218,8 @@ impl Pua {
 
 impl Module for Pua {
     const NAME: &'static str = "pua";
+    const METRICS: &'static [MetricNote] = notes::METRICS;
+    const COMMANDS: &'static [CommandNote] = notes::COMMANDS;
     const LISTENS: bool = true;
     type Attached = ();
     type Peer = Peer;
@@ -226,6 +230,7 @@ impl Module for Pua {
     fn start(&mut self, host: &mut impl Host<Self>) {
         let keys = host.entropy().keys();
         self.table = Table::new(self.settings.records_max, keys);
+        self.elsewhere = Map::new(keys);
         self.start_store(host);
     }
 

@@ -12,11 +12,11 @@ use super::row::{PuaRow, Row};
 use super::series::Series;
 use super::settings::DbMode;
 use super::{Pua, Timer};
-use hashbrown::HashMap;
 use std::collections::VecDeque;
 use strowger_sip::module::Host;
 use strowger_sip::shard::ShardId;
 use strowger_sip::storage::{Haste, Ticket, Version};
+use strowger_sip::table::Map;
 use strowger_sip::time::{Duration, Instant, ms, secs};
 use strowger_sip::transaction::{Id, Slab};
 use strowger_sip::wheel::TimerId;
@@ -73,7 +73,7 @@ pub(super) struct Store {
     next_ticket: u64,
     readings: Vec<Reading>,
     sleepers: Slab<Sleeper, SleeperMark>,
-    asleep: HashMap<Box<str>, SleeperId>,
+    asleep: Map<Box<str>, SleeperId>,
     /// Where writing everything again has got to.
     resync: Option<usize>,
 }
@@ -87,7 +87,7 @@ impl Store {
             next_ticket: 0,
             readings: Vec::new(),
             sleepers: Slab::new(0, u32::MAX as usize - 1),
-            asleep: HashMap::new(),
+            asleep: Map::new((0, 0)),
             resync: None,
         }
     }
@@ -95,6 +95,7 @@ impl Store {
 
 impl Pua {
     pub(super) fn start_store(&mut self, host: &mut impl Host<Pua>) {
+        self.store.asleep = Map::new(host.entropy().keys());
         if let Some(period) = self.settings.update_period.filter(|_| self.store.is_on) {
             host.arm(host.now() + period, Timer::Flush);
         }

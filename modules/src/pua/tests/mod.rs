@@ -2,3 +2,5 @@
 
 mod acceptance;
 mod rig;
+mod server;
+mod simulation;

@@ -8,13 +8,14 @@ use super::super::{
 };
 use std::cell::RefCell;
 use std::rc::Rc;
-use strowger_sip::engine::RowOf;
+use strowger_sip::engine::{RowOf, Setup};
 use strowger_sip::message::MethodKind;
 use strowger_sip::module::{Command, Either, Event, Fault, Host};
-use strowger_sip::rig::Bench;
+use strowger_sip::rig::{Bench, udp_listener};
 use strowger_sip::routing::{Answer, Reply, Request, Routing};
+use strowger_sip::shard::{ShardId, ShardMap};
 use strowger_sip::time::{Duration, Instant, ms};
-use strowger_sip::transport::ListenerId;
+use strowger_sip::transport::{ListenerId, Listeners};
 
 pub(super) const SERVER: &str = "192.0.2.20:7072";
 pub(super) const PROXY: &str = "sip:192.0.2.20:7072";
@@ -118,7 +119,7 @@ pub(super) struct Rig {
     results: Rc<RefCell<Vec<Result<Taken, Refused>>>>,
     inbox: Vec<Got>,
     /// Requests that were taken.
-    seen: std::collections::HashSet<String>,
+    seen: Vec<String>,
     /// Rows by name, as storage has them.
     pub(super) table: Vec<(String, super::super::PuaRow)>,
     /// Names of rows that were deleted.
@@ -180,14 +181,23 @@ impl Rig {
             House { log: Rc::clone(&log), calls: Rc::clone(&calls), results: Rc::clone(&results) };
         let pua = Pua::new(settings, packages, true);
         let engine = strowger_sip::engine::Settings { unix_start: date, ..Default::default() };
-        let bench = Bench::alone(&["192.0.2.1:5060"], engine, house, (pua,));
+        let bench = Bench::new(Setup {
+            shard: ShardId(0),
+            map: ShardMap::new(1, (1, 2)),
+            listeners: Listeners::new(vec![udp_listener("192.0.2.1:5060")]),
+            // Each life of a node draws other names.
+            seed: (3, date.as_micros() as u64),
+            settings: engine,
+            routing: house,
+            modules: (pua,),
+        });
         let mut rig = Rig {
             bench,
             log,
             calls,
             results,
             inbox: Vec::new(),
-            seen: Default::default(),
+            seen: Vec::new(),
             date,
             table: table.clone(),
             removed: Vec::new(),
@@ -301,9 +311,16 @@ impl Rig {
         let mut list = std::mem::take(&mut self.inbox);
         list.retain(|got| {
             let via = got.header("Via").unwrap_or_default().to_owned();
-            !got.text.starts_with("SIP/2.0 ") && self.seen.insert(via)
+            let is_new = !got.text.starts_with("SIP/2.0 ") && !self.seen.contains(&via);
+            self.seen.push(via);
+            is_new
         });
         list
+    }
+
+    /// Every datagram since the last call, repeated ones too.
+    pub(super) fn datagrams(&mut self) -> Vec<Got> {
+        std::mem::take(&mut self.inbox)
     }
 
     /// The only request since the last call.
