@@ -78,11 +78,17 @@ impl Registrar {
 impl Module for Registrar {
     const NAME: &'static str = "registrar";
     const METRICS: &'static [MetricNote] = notes::METRICS;
+    const LIVE: &'static [&'static str] = &["*"];
     type Attached = ();
     type Peer = ();
     type Timer = ();
     type Token = ();
     type Row = ();
+
+    fn renew(&mut self, host: &mut impl Host<Self>, fresh: Registrar) {
+        self.settings = fresh.settings;
+        self.start(host);
+    }
 
     fn start(&mut self, host: &mut impl Host<Self>) {
         let Settings { case_sensitive, ref realm_prefix, gruu_enabled, .. } = *self.settings;
