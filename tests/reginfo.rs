@@ -21,7 +21,8 @@ use strowger_tests::sipp::Sipp;
 
 const BOB: &str = "sip:bob@example.com";
 
-/// A registrar that tells `server` of its users and calls, and follows bob and carol there.
+/// A registrar that tells `server` of its users and calls, and follows bob and carol there. This
+/// server sends each registrar's documents on as they are.
 fn registrar(folder: &Folder, server: SocketAddr, more: &str) -> Proxy {
     let port = ports::free();
     let text = format!(
@@ -30,6 +31,7 @@ fn registrar(folder: &Folder, server: SocketAddr, more: &str) -> Proxy {
          [pua]\noutbound_proxy = \"sip:{server}\"\nreginfo_increase_version = 1\n\
          [pua_reginfo]\ndefault_domain = \"example.com\"\noutbound_proxy = \"sip:{server}\"\n\
          server_address = \"sip:reginfo@127.0.0.1:{port}\"\ncontact_params = false\n\
+         passed_on = true\n\
          subscribe = [\"sip:bob@example.com\", \"sip:carol@example.com\"]\n\
          [pua_usrloc]\ndefault_domain = \"example.com\"\n\
          [pua_dialoginfo]\npublish = true\n"

@@ -139,7 +139,6 @@ impl Kamailio {
              modparam(\"presence\", \"subs_db_mode\", 0)\n\
              modparam(\"presence_xml\", \"db_url\", \"{url}\")\n\
              modparam(\"presence_xml\", \"force_active\", 1)\n\
-             modparam(\"presence_reginfo\", \"aggregate_presentities\", 1)\n\
              request_route {{\n\
              if (method==\"PUBLISH\") {{ handle_publish(); exit; }}\n\
              if (method==\"SUBSCRIBE\") {{ handle_subscribe(); exit; }}\n\
