@@ -51,7 +51,7 @@ use notify::{Asker, Lingering};
 use std::rc::Rc;
 use strowger_sip::engine::slots::ServerId;
 use strowger_sip::module::{
-    Arrived, Command, CommandNote, Configured, Event, Fault, Heard, Host, MetricNote, Module,
+    Arrived, Command, CommandNote, Configured, Ears, Event, Fault, Heard, Host, MetricNote, Module,
     NodeFacts, Verdict,
 };
 use strowger_sip::routing::Reply;
@@ -270,6 +270,11 @@ impl Module for Pua {
 
     fn row(&mut self, host: &mut impl Host<Self>, row: Row) {
         self.on_row(host, row);
+    }
+
+    fn hears(&self, ears: &mut Ears) {
+        ears.hear::<SendPublish>();
+        ears.hear::<SendSubscribe>();
     }
 
     fn event(&mut self, host: &mut impl Host<Self>, event: &Event) {
