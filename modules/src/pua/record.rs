@@ -157,6 +157,16 @@ pub(super) enum Purpose {
     EndFormer,
 }
 
+impl Purpose {
+    /// Whether a PUBLISH for it carries a document.
+    pub(super) fn has_body(self) -> bool {
+        match self {
+            Purpose::Begin | Purpose::Modify => true,
+            Purpose::Refresh | Purpose::End | Purpose::EndFormer => false,
+        }
+    }
+}
+
 /// A request that is under way.
 #[derive(Clone, Debug)]
 pub(super) struct Flight {
@@ -175,6 +185,32 @@ pub(super) struct Flight {
     pub(super) proofs: u8,
     pub(super) was_brief: bool,
     pub(super) redirect: Option<String>,
+}
+
+impl Flight {
+    /// A request with this Call-ID, tag and number; `again` is the one that it repeats.
+    pub(super) fn new(
+        (number, purpose): (u32, Purpose),
+        (call_id, own_tag, cseq): (String, String, u32),
+        sent: Instant,
+        again: Option<&Flight>,
+    ) -> Flight {
+        Flight {
+            number,
+            purpose,
+            call_id,
+            own_tag,
+            cseq,
+            sent,
+            expires: 0,
+            body: 0,
+            life: 0,
+            waiter: None,
+            proofs: again.map_or(0, |again| again.proofs),
+            was_brief: again.is_some_and(|again| again.was_brief),
+            redirect: again.and_then(|again| again.redirect.clone()),
+        }
+    }
 }
 
 /// A record.
