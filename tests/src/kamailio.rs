@@ -173,6 +173,62 @@ impl Kamailio {
         String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
     }
 
+    /// Starts a provider for `provider.example`: a registrar that challenges user `trunk01` with
+    /// password `pw1`, and a proxy that challenges every request but ACK and CANCEL, within calls
+    /// too, and refuses a number in CSeq that is not greater than the one before. What comes from
+    /// this port of 127.0.0.1, the callee's, is not challenged; a call from there goes to the
+    /// user's contact, all others go there.
+    ///
+    /// # Panics
+    /// When it is not installed or does not start.
+    #[must_use]
+    pub fn provider(callee: u16) -> Kamailio {
+        Kamailio::provider_with(callee, "modparam(\"auth\", \"qop\", \"auth\")\n")
+    }
+
+    /// The same with these settings of module `auth`.
+    ///
+    /// # Panics
+    /// When it is not installed or does not start.
+    #[must_use]
+    pub fn provider_with(callee: u16, settings: &str) -> Kamailio {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()));
+        let modules = ["tm", "sl", "rr", "pv", "usrloc", "registrar", "auth", "htable"];
+        let modules = modules.iter().map(|name| format!("loadmodule \"{name}.so\"\n"));
+        let text = format!(
+            "#!KAMAILIO\nlog_stderror=yes\ndebug=1\nchildren=2\nauto_aliases=no\n\
+             listen=udp:{address}\nalias=\"provider.example\"\ndisable_tcp=yes\n{modules}\
+             modparam(\"usrloc\", \"db_mode\", 0)\n\
+             {settings}\
+             modparam(\"htable\", \"htable\", \"last=>size=8;autoexpire=600\")\n\
+             request_route {{\n\
+             if (method==\"REGISTER\") {{\n\
+             if (!pv_www_authenticate(\"provider.example\", \"pw1\", \"0\")) {{\n\
+             www_challenge(\"provider.example\", \"0\"); exit; }}\n\
+             save(\"location\"); exit; }}\n\
+             if (method==\"ACK\") {{ loose_route(); t_relay(); exit; }}\n\
+             if (method==\"CANCEL\") {{ t_relay(); exit; }}\n\
+             if (!t_newtran()) {{ exit; }}\n\
+             $var(key) = $ci + \":\" + $ft;\n\
+             $var(number) = $(cs{{s.int}});\n\
+             if ($sht(last=>$var(key)) != $null && $var(number) <= $sht(last=>$var(key))) {{\n\
+             t_reply(\"500\", \"Number Too Low\"); exit; }}\n\
+             $sht(last=>$var(key)) = $var(number);\n\
+             if ($sp != {callee}) {{\n\
+             if (!pv_proxy_authenticate(\"provider.example\", \"pw1\", \"0\")) {{\n\
+             proxy_challenge(\"provider.example\", \"0\"); exit; }}\n\
+             consume_credentials(); }}\n\
+             if (loose_route()) {{ t_relay(); exit; }}\n\
+             record_route();\n\
+             if ($sp == {callee}) {{\n\
+             if (!lookup(\"location\")) {{ t_reply(\"404\", \"Not Found\"); exit; }}\n\
+             }} else {{ $du = \"sip:127.0.0.1:{callee}\"; }}\n\
+             t_relay(); }}\n",
+            modules = modules.collect::<String>(),
+        );
+        Kamailio::run(address, &text)
+    }
+
     fn run(address: SocketAddr, text: &str) -> Kamailio {
         Kamailio::run_in(Folder::new("kamailio"), address, text)
     }

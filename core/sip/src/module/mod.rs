@@ -32,6 +32,10 @@ use std::cell::Cell;
 ///
 /// Hooks have empty defaults; a module writes the ones it needs. `host` is the module's view of its
 /// shard: the time, what to send, its timers, its peers on other shards.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a module",
+    note = "a module is a type with `impl Module`: `Registrar`, `Dialog`, or one of your own"
+)]
 pub trait Module: Sized + 'static {
     /// The module's name in configuration, commands and metrics.
     const NAME: &'static str;
@@ -41,6 +45,8 @@ pub trait Module: Sized + 'static {
     const METRICS: &'static [MetricNote] = &[];
     /// Its commands; parameters of one without a note have no names.
     const COMMANDS: &'static [CommandNote] = &[];
+    /// Keys of its section that can change while it runs, `*` for all; see [`Module::renew`].
+    const LIVE: &'static [&'static str] = &[];
     /// What the module hangs on a transaction, for example the id of a dialog; freed with it.
     type Attached: Default + 'static;
     /// What its instances on different shards tell each other.
@@ -145,6 +151,12 @@ pub trait Module: Sized + 'static {
     /// labels, and what they may say is bounded by the configuration.
     fn readings(&self, each: &mut EachReading<'_>) {
         let _ = each;
+    }
+
+    /// Takes over the settings of [`Module::LIVE`] from an instance that was made of a changed
+    /// configuration and never ran.
+    fn renew(&mut self, host: &mut impl Host<Self>, fresh: Self) {
+        let _ = (host, fresh);
     }
 
     /// How many objects the module keeps alive because of traffic; a drained shard has none.
