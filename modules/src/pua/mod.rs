@@ -42,7 +42,7 @@ pub use package::{
 pub use record::{RecordId, RecordMark};
 pub use request::{PuaOf, PuaRequest};
 pub use row::{PUA, PuaRow, Row};
-pub use settings::{Account, DbMode, Settings};
+pub use settings::{DbMode, Settings};
 pub use source::Source;
 pub use store::{ReadingId, SleeperId};
 

@@ -45,7 +45,7 @@ impl Pua {
         let (body_number, life, number) = (record.body, record.life, record.flights);
         let request_uri = redirect.clone().unwrap_or_else(|| presentity.clone());
         let next_hop = redirect.or(proxy).unwrap_or_else(|| presentity.clone());
-        self.write_credentials(host, id, ("PUBLISH", &request_uri), &mut lines);
+        self.write_credentials(id, ("PUBLISH", &request_uri, &body), &mut lines);
         let ids = match again {
             Some(again) => (again.call_id.clone(), again.own_tag.clone(), again.cseq + 1),
             None => {

@@ -7,7 +7,7 @@
 
 use super::api::{Kind, Wanted};
 use super::series::Series;
-use crate::auth::client::Challenge;
+use crate::uac::Session;
 use strowger_sip::shard::ShardId;
 use strowger_sip::time::{Duration, Instant};
 use strowger_sip::transaction::{Id, Slab};
@@ -237,8 +237,8 @@ pub(super) struct Record {
     pub(super) timer: Option<(TimerId, Instant)>,
     /// What the server has said is the least.
     pub(super) least_expires: u32,
-    /// The last challenge and how often it was answered.
-    pub(super) challenge: Option<Box<(Challenge, crate::auth::Challenger, u32)>>,
+    /// What answers the last challenge.
+    pub(super) session: Option<Box<Session>>,
     pub(super) flights: u32,
     pub(super) is_dirty: bool,
     pub(super) is_stored: bool,

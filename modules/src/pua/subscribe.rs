@@ -59,7 +59,7 @@ impl Pua {
                 (new_call_id(host), tag, 1)
             }
         };
-        self.write_credentials(host, id, ("SUBSCRIBE", &way.request_uri), &mut lines);
+        self.write_credentials(id, ("SUBSCRIBE", &way.request_uri, b""), &mut lines);
         let flight = Flight { expires, life, ..Flight::new((number, purpose), ids, now, again) };
         let bytes = write(&Parts {
             method: "SUBSCRIBE",

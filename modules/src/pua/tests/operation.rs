@@ -1,7 +1,8 @@
 //! The acceptance examples of commands and restarts, P18 and P19, and what servers do.
 
-use super::super::{Account, DbMode, Mode, Publication, Settings, Taken};
+use super::super::{DbMode, Mode, Publication, Settings, Taken};
 use super::rig::{Rig, in_database, reg, settings, watch};
+use crate::uac::{Credential, Secret};
 use strowger_sip::time::secs;
 
 #[test]
@@ -170,10 +171,10 @@ fn a_busy_server_is_left_alone() {
 
 #[test]
 fn a_challenge_is_answered_once() {
-    let accounts = vec![Account {
+    let accounts = vec![Credential {
         realm: "presence".into(),
         user: "strowger".into(),
-        password: "secret".into(),
+        secret: Secret::password("secret"),
     }];
     let challenge = "WWW-Authenticate: Digest realm=\"presence\", nonce=\"n1\", qop=\"auth\"\r\n";
     let mut rig = Rig::new(Settings { accounts, ..settings() });
