@@ -12,6 +12,7 @@ mod answer;
 mod by_dialog;
 mod challenge;
 mod cookie;
+mod own_request;
 mod proof;
 pub mod reg;
 mod request;
@@ -23,12 +24,13 @@ mod settings;
 mod tests;
 
 pub use answer::NotAuthorized;
+pub use own_request::{OwnRequest, TellWhen};
 pub use reg::{
     Attribute, REGISTRATIONS_MAX, RegEvent, RegState, Registration, RequestBy, Row, Trunk, UACREG,
 };
 pub use request::{NotReplaced, UacOf, UacRequest};
 pub use secret::{Credential, Secret};
-pub use send::{Completed, OwnRequest, ReplyEvent, TellWhen};
+pub use send::{Completed, ReplyEvent};
 pub use settings::{CookieForm, RegSettings, RestoreMode, Settings};
 
 use crate::ask::{AskId, Asks};

@@ -67,7 +67,7 @@ impl Routing for House {
         if request.method() == MethodKind::Invite {
             request.record_route();
         }
-        let result = match &self.plan {
+        match &self.plan {
             Plan::Replace(list) => self.replace(&mut request, list),
             Plan::ReplaceInDialog(name, uri) => {
                 let _ = request.dialog().manage();
@@ -99,13 +99,11 @@ impl Routing for House {
                 self.log.borrow_mut().push(called.unwrap_or_default());
                 Err(Reply::not_found())
             }
-        };
-        result
+        }
     }
 
     fn event(&self, event: &Event) {
         if let Some(event) = event.of::<super::super::ReplyEvent>() {
-            let Completed { .. } = &event.completed;
             let kind = if event.completed.is_answered() { 1 } else { 2 };
             let code = event.completed.status().code();
             self.log.borrow_mut().push(format!("{code}/{kind} {}", event.param));
