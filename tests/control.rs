@@ -4,65 +4,24 @@
 //! §22.3, §25.24 and §25.25.
 //! Not here: what modules answer to their commands (their own tests).
 
+#[path = "control/metrics.rs"]
+mod metrics;
+#[path = "control/plane.rs"]
+mod plane;
+#[path = "control/remote.rs"]
+mod remote;
+#[path = "control/rpc.rs"]
+mod rpc;
+
 use std::fmt::Write as _;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use plane::{Controlled, ask, call, get, sample, start};
 use strowger_tests::datagram::Peer;
 use strowger_tests::folder::Folder;
 use strowger_tests::process::{PATIENCE, Signal};
-use strowger_tests::proxy::Proxy;
-
-/// A proxy with a control plane.
-struct Controlled {
-    proxy: Proxy,
-    control: SocketAddr,
-}
-
-fn start(more: &str) -> Controlled {
-    let folder = Folder::new("control");
-    let file = format!("[control]\nlisten = \"127.0.0.1:0\"\n{more}");
-    let file = folder.write("strowger.toml", &file);
-    let mut proxy = Proxy::start(&["-f", file.to_str().expect("a readable path")]);
-    let control = proxy.process().wait_until("where the control plane is", |output| {
-        let line = output.lines().find(|line| line.starts_with("control plane on http://"))?;
-        line.strip_prefix("control plane on http://")?.parse().ok()
-    });
-    Controlled { proxy, control }
-}
-
-/// Sends a request and reads the whole answer: status and body.
-fn ask(control: SocketAddr, start: &str, headers: &str, body: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(control).expect("connected");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a positive time-out");
-    let length = body.len();
-    let request = format!(
-        "{start} HTTP/1.1\r\nHost: {control}\r\nConnection: close\r\n{headers}\
-         Content-Length: {length}\r\n\r\n{body}"
-    );
-    // A server that refuses early may close before it has read everything.
-    let _ = stream.write_all(request.as_bytes());
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
-    (status.unwrap_or_else(|| panic!("no HTTP: {answer:?}")), body.to_owned())
-}
-
-fn get(control: SocketAddr, path: &str) -> (u16, String) {
-    ask(control, &format!("GET {path}"), "", "")
-}
-
-fn rpc(control: SocketAddr, call: &str) -> (u16, String) {
-    ask(control, "POST /rpc", "Content-Type: application/json\r\n", call)
-}
-
-/// The value of a sample, by everything before it.
-fn sample(page: &str, name: &str) -> Option<u64> {
-    page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
-}
 
 #[test]
 fn acceptance_25_25_metrics_count_invites_under_both_names() {
@@ -91,52 +50,46 @@ fn acceptance_25_25_metrics_count_invites_under_both_names() {
     for module in ["auth", "dialog", "dispatcher", "permissions", "pike", "registrar", "usrloc"] {
         assert!(page.contains(&format!("# TYPE strowger_{module}_")), "{module}: {page}");
     }
-    for line in page.lines().filter(|line| !line.starts_with('#')) {
-        let (name, value) = line.rsplit_once(' ').expect("a sample");
-        assert!(value.parse::<u64>().is_ok(), "{line}");
-        let family = name.split('{').next().expect("a name");
-        assert!(page.contains(&format!("# TYPE {family} ")), "{line}");
-    }
 }
 
 #[test]
 fn acceptance_25_24_json_rpc_answers_and_refuses() {
     let Controlled { proxy: _proxy, control } = start("");
-    let call = r#"{"jsonrpc":"2.0","method":"stats.get_statistics","params":["core:"],"id":1}"#;
-    let (status, body) = rpc(control, call);
+    let text = r#"{"jsonrpc":"2.0","method":"stats.get_statistics","params":["core:"],"id":1}"#;
+    let (status, body) = call(control, text);
     assert_eq!(status, 200, "{body}");
     assert!(body.contains("\"core:rcv_requests_invite = 0\""), "{body}");
     assert!(!body.contains("tmx:"), "{body}");
 
-    let call = r#"{"jsonrpc":"2.0","method":"stats.get_statistics","params":["dialog:"],"id":1}"#;
-    let (_, body) = rpc(control, call);
+    let text = r#"{"jsonrpc":"2.0","method":"stats.get_statistics","params":["dialog:"],"id":1}"#;
+    let (_, body) = call(control, text);
     for name in ["active", "early", "expired", "failed", "processed"] {
         assert!(body.contains(&format!("\"dialog:{name}_dialogs = 0\"")), "{body}");
     }
     assert_eq!(body.matches("dialog:").count(), 5, "{body}");
     // An unknown dialog: the fault's number is the code and the HTTP status.
-    let call = r#"{"jsonrpc":"2.0","method":"dlg.end_dlg","params":["1","1"],"id":1}"#;
-    let (status, body) = rpc(control, call);
+    let text = r#"{"jsonrpc":"2.0","method":"dlg.end_dlg","params":["1","1"],"id":1}"#;
+    let (status, body) = call(control, text);
     assert!(status == 404 && body.contains("\"code\":404"), "{status} {body}");
 
-    let (status, body) = rpc(control, r#"{"jsonrpc":"2.0","method":"no.such","id":"x"}"#);
+    let (status, body) = call(control, r#"{"jsonrpc":"2.0","method":"no.such","id":"x"}"#);
     assert_eq!(status, 404);
     assert!(body.contains("-32601") && body.contains("\"id\":\"x\""), "{body}");
-    let (status, body) = rpc(control, r#"{"jsonrpc":"2.0","method":"#);
+    let (status, body) = call(control, r#"{"jsonrpc":"2.0","method":"#);
     assert!(status == 400 && body.contains("-32700"), "{status} {body}");
-    let (status, body) = rpc(control, r#"{"method":"core.version","id":1}"#);
+    let (status, body) = call(control, r#"{"method":"core.version","id":1}"#);
     assert!(status == 400 && body.contains("-32600"), "{status} {body}");
     // A fault of a command is the error's code and the HTTP status.
-    let call = r#"{"jsonrpc":"2.0","method":"tm.cancel","params":["x"],"id":1}"#;
-    let (status, body) = rpc(control, call);
+    let text = r#"{"jsonrpc":"2.0","method":"tm.cancel","params":["x"],"id":1}"#;
+    let (status, body) = call(control, text);
     assert!(status == 400 && body.contains("\"code\":400"), "{status} {body}");
 
     let calls = r#"[{"jsonrpc":"2.0","method":"core.echo","params":["a",1],"id":1},
         {"jsonrpc":"2.0","method":"core.version","id":2}]"#;
-    let (status, body) = rpc(control, calls);
+    let (status, body) = call(control, calls);
     assert!(status == 200 && body.contains("[\"a\",\"1\"]"), "{body}");
     assert!(body.contains("strowger "), "{body}");
-    let (status, body) = rpc(control, r#"{"jsonrpc":"2.0","method":"core.version"}"#);
+    let (status, body) = call(control, r#"{"jsonrpc":"2.0","method":"core.version"}"#);
     assert_eq!((status, body.as_str()), (204, ""), "a notification");
 }
 
@@ -171,7 +124,7 @@ fn with_a_token_nobody_else_may_ask() {
         assert_eq!(ask(control, &format!("GET {path}"), &with("wrong"), "").0, 401);
         assert_eq!(ask(control, &format!("GET {path}"), &with(token), "").0, 200);
     }
-    assert_eq!(rpc(control, "{}").0, 401);
+    assert_eq!(call(control, "{}").0, 401);
     assert_eq!(get(control, "/healthz").0, 200, "a load balancer has no token");
 }
 
@@ -182,9 +135,9 @@ fn hostile_requests_are_bounded_and_harm_nobody() {
     assert_eq!(get(control, "/rpc").0, 405);
     assert_eq!(ask(control, "POST /metrics", "", "").0, 405);
     let huge = "x".repeat(2 << 20);
-    assert_eq!(rpc(control, &huge).0, 413);
+    assert_eq!(call(control, &huge).0, 413);
     let deep = "[".repeat(100_000);
-    assert_eq!(rpc(control, &deep).0, 400);
+    assert_eq!(call(control, &deep).0, 400);
 
     // Heads that never end take places, and then their time is over.
     let slow: Vec<TcpStream> = (0..40)
@@ -226,12 +179,12 @@ fn the_database_is_counted_where_there_is_one() {
     for (command, count) in
         [("ul.db_users", 3), ("ul.db_contacts", 3), ("ul.db_expired_contacts", 0)]
     {
-        let call = format!(r#"{{"jsonrpc":"2.0","method":"{command}","id":1}}"#);
-        let (status, body) = rpc(control, &call);
+        let text = format!(r#"{{"jsonrpc":"2.0","method":"{command}","id":1}}"#);
+        let (status, body) = call(control, &text);
         assert_eq!(status, 200, "{body}");
         assert!(body.contains(&format!("\"result\":{count}")), "{command}: {body}");
     }
     // The shards' lists are joined.
-    let (_, body) = rpc(control, r#"{"jsonrpc":"2.0","method":"ul.dump","id":1}"#);
+    let (_, body) = call(control, r#"{"jsonrpc":"2.0","method":"ul.dump","id":1}"#);
     assert!(["alice", "bob", "carol"].iter().all(|user| body.contains(user)), "{body}");
 }

@@ -7,7 +7,7 @@
 use strowger_modules::dialog::{Dialog, DialogRequest, MatchMode, Settings};
 use strowger_sip::message::MethodKind;
 use strowger_sip::module::{Arrived, Host, Module, Outgoing, Verdict};
-use strowger_sip::routing::{Answer, Outcome, Reply, Request, Routing};
+use strowger_sip::routing::{Answer, Outcome, Progress, Reply, Request, Routing};
 use strowger_sip::time::{Duration, ms, secs};
 
 /// The routing.
@@ -84,7 +84,7 @@ impl Routing for Policy {
                 }
             }
             ("pause", [target, ..]) => {
-                request.progress(&Reply::new(183));
+                request.progress(&Progress::session());
                 request.pause(ms(2_500)).await;
                 match request.relay_to(target).await {
                     Outcome::Answered(_) => Ok(Answer::Done),

@@ -49,7 +49,7 @@ pub enum Order {
     Stop,
     /// Tell how things are.
     Show,
-    /// Read the lists of files and tables again.
+    /// Read the configuration, and the lists of files and tables, again.
     Reload,
 }
 
@@ -65,10 +65,19 @@ impl Running {
         self.collect()
     }
 
-    /// Has the lists of files and tables read again; every shard gets the new ones, or, when
-    /// something is wrong with them, none does.
+    /// Has the configuration, and the lists of files and tables, read again; every shard gets the
+    /// new ones, or, when something is wrong with them, none does.
     pub fn reload(&self) {
-        self.lists.iter().for_each(Reader::reload);
+        match self.reload.as_ref().map(|reload| reload.run(false)) {
+            Some(Ok(outcome)) => say(&format!("configuration: {outcome}")),
+            Some(Err(cause)) => {
+                for line in cause.lines() {
+                    eprintln!("strowger: {line}");
+                }
+                eprintln!("strowger: configuration: not reloaded, the old one stays in force");
+            }
+            None => self.lists.iter().for_each(Reader::reload),
+        }
     }
 
     /// How storage is; `None` without any.
@@ -176,10 +185,11 @@ fn show(summaries: &[Summary], storage: Option<&StorageSummary>) {
 }
 
 /// Turns SIGTERM and SIGINT into [`Order::Stop`], SIGUSR1 into [`Order::Show`], SIGHUP into
-/// [`Order::Reload`].
-pub fn orders_from_signals() -> io::Result<mpsc::Receiver<Order>> {
+/// [`Order::Reload`]; the sender is for others who have orders.
+pub fn orders_from_signals() -> io::Result<(mpsc::Sender<Order>, mpsc::Receiver<Order>)> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])?;
     let (order, orders) = mpsc::channel();
+    let others = order.clone();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             let wanted = match signal {
@@ -192,7 +202,7 @@ pub fn orders_from_signals() -> io::Result<mpsc::Receiver<Order>> {
             }
         }
     })?;
-    Ok(orders)
+    Ok((others, orders))
 }
 
 /// Makes a panic on any thread end the process: a node that lost a shard must not go on without it.

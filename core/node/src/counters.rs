@@ -6,93 +6,118 @@
 use crate::stream::StreamCounters;
 use std::fmt;
 use strowger_sip::engine::Census;
+use strowger_sip::histogram::Histogram;
 use strowger_sip::metrics::Messages;
+use strowger_sip::module::MetricNote;
 use strowger_sip::shard::ShardId;
 
-/// Counts of one shard's edge since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Datagrams received from the shard's own sockets.
-    pub received: u64,
-    /// Datagrams that the kernel took for sending.
-    pub sent: u64,
-    /// Datagrams handed over to their home shard.
-    pub handed_over: u64,
-    /// Datagrams taken over from other shards.
-    pub taken_over: u64,
-    /// Messages of the engine sent to other shards.
-    pub peers_sent: u64,
-    /// Messages of the engine received from other shards.
-    pub peers_received: u64,
-    /// Datagrams dropped because the lane to their home shard was full.
-    pub shed: u64,
-    /// Messages of the engine dropped for the same reason.
-    pub peers_shed: u64,
-    /// Datagrams longer than the receive buffer.
-    pub truncated: u64,
-    /// Errors of receiving other than "nothing there".
-    pub receive_failed: u64,
-    /// Datagrams that could not be sent: their destination or their length was refused.
-    pub send_failed: u64,
-    /// Datagrams dropped because the socket's send buffer stayed full.
-    pub send_blocked: u64,
-    /// Messages for a listener or a transport that this node has not.
-    pub send_unroutable: u64,
-    /// Host names asked for.
-    pub names_asked: u64,
-    /// Of these, names for which no name server had an answer.
-    pub names_failed: u64,
-    /// Host names not asked for because the resolver was too busy.
-    pub names_refused: u64,
-    /// Rows that modules wanted stored, dropped because there is no storage or no room in its
-    /// queue.
-    pub rows_dropped: u64,
-    /// Rows that somebody waited for, refused for the same reasons.
-    pub rows_refused: u64,
-    /// Rows that came from storage.
-    pub rows_received: u64,
-    /// Datagrams that the kernel dropped before they could be received.
-    pub kernel_drops: u64,
-    /// Turns of the shard loop.
-    pub turns: u64,
-    /// Times the shard waited a moment.
-    pub naps: u64,
-    /// Times the shard went to sleep.
-    pub rests: u64,
-    /// Of connections, if there is a TCP listener.
-    pub tcp: Option<StreamCounters>,
+macro_rules! counters {
+    ($($(#[doc = $help:literal])* $name:ident as $shown:literal),* $(,)?) => {
+        /// Counts of one shard's edge since the start.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[doc = $help])* pub $name: u64,)*
+            /// Of connections, if there is a TCP listener.
+            pub tcp: Option<StreamCounters>,
+        }
+
+        impl Counters {
+            /// What each of them means: the words that stand with it here.
+            pub const NOTES: &'static [MetricNote] =
+                &[$(MetricNote::counter($shown, concat!($($help),*))),*];
+
+            /// Calls `each` with every count and its name.
+            pub fn each(&self, each: &mut impl FnMut(&'static str, u64)) {
+                $(each($shown, self.$name);)*
+                self.tcp.iter().for_each(|tcp| tcp.each(each));
+            }
+        }
+    };
 }
 
-impl Counters {
-    /// Calls `each` with every count and its name.
-    pub fn each(&self, each: &mut impl FnMut(&'static str, u64)) {
-        let counts = [
-            ("datagrams_received", self.received),
-            ("datagrams_sent", self.sent),
-            ("handed_over", self.handed_over),
-            ("taken_over", self.taken_over),
-            ("peers_sent", self.peers_sent),
-            ("peers_received", self.peers_received),
-            ("shed", self.shed),
-            ("peers_shed", self.peers_shed),
-            ("truncated", self.truncated),
-            ("receive_failed", self.receive_failed),
-            ("send_failed", self.send_failed),
-            ("send_blocked", self.send_blocked),
-            ("send_unroutable", self.send_unroutable),
-            ("names_asked", self.names_asked),
-            ("names_failed", self.names_failed),
-            ("names_refused", self.names_refused),
-            ("rows_dropped", self.rows_dropped),
-            ("rows_refused", self.rows_refused),
-            ("rows_received", self.rows_received),
-            ("kernel_drops", self.kernel_drops),
-            ("turns", self.turns),
-            ("naps", self.naps),
-            ("rests", self.rests),
-        ];
-        counts.into_iter().for_each(|(name, count)| each(name, count));
-    }
+counters! {
+    /// Datagrams received from the shard's own sockets.
+    received as "datagrams_received",
+    /// Datagrams that the kernel took for sending.
+    sent as "datagrams_sent",
+    /// Datagrams handed over to their home shard.
+    handed_over as "handed_over",
+    /// Datagrams taken over from other shards.
+    taken_over as "taken_over",
+    /// Messages of the engine sent to other shards.
+    peers_sent as "peers_sent",
+    /// Messages of the engine received from other shards.
+    peers_received as "peers_received",
+    /// Datagrams dropped because the lane to their home shard was full.
+    shed as "shed",
+    /// Messages of the engine dropped for the same reason.
+    peers_shed as "peers_shed",
+    /// Datagrams longer than the receive buffer.
+    truncated as "truncated",
+    /// Errors of receiving other than "nothing there".
+    receive_failed as "receive_failed",
+    /// Datagrams that could not be sent: their destination or their length was refused.
+    send_failed as "send_failed",
+    /// Datagrams dropped because the socket's send buffer stayed full.
+    send_blocked as "send_blocked",
+    /// Messages for a listener or a transport that this node has not.
+    send_unroutable as "send_unroutable",
+    /// Host names asked for.
+    names_asked as "names_asked",
+    /// Of these, names for which no name server had an answer.
+    names_failed as "names_failed",
+    /// Host names not asked for because the resolver was too busy.
+    names_refused as "names_refused",
+    /// Rows that modules wanted stored, dropped because there is no storage or no room in its
+    /// queue.
+    rows_dropped as "rows_dropped",
+    /// Rows that somebody waited for, refused for the same reasons.
+    rows_refused as "rows_refused",
+    /// Rows that came from storage.
+    rows_received as "rows_received",
+    /// Datagrams that the kernel dropped before they could be received.
+    kernel_drops as "kernel_drops",
+    /// Turns of the shard loop.
+    turns as "turns",
+    /// Times the shard waited a moment.
+    naps as "naps",
+    /// Times the shard went to sleep.
+    rests as "rests",
+}
+
+/// A count with labels, or durations.
+#[derive(Clone, Debug)]
+pub struct Labelled {
+    /// Its name, as its note has it.
+    pub name: &'static str,
+    /// Its labels.
+    pub labels: Vec<(&'static str, String)>,
+    /// What it reads.
+    pub value: Value,
+}
+
+/// What a count reads.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// A number.
+    Number(u64),
+    /// A time in microseconds, to be shown in seconds.
+    Micros(u64),
+    /// A ratio in millionths.
+    Millionths(u64),
+    /// Durations.
+    Histogram(Histogram),
+}
+
+/// How a shard spends its time, in microseconds since its start.
+#[derive(Clone, Debug, Default)]
+pub struct Spent {
+    /// In turns without waiting.
+    pub busy: u64,
+    /// In turns that waited for something to do.
+    pub idle: u64,
+    /// What the kernel counts as CPU time of its thread.
+    pub cpu: u64,
 }
 
 /// Everything that one shard tells about itself.
@@ -112,6 +137,10 @@ pub struct Summary {
     pub messages: Messages,
     /// Whether it refuses new calls.
     pub draining: bool,
+    /// What has labels, and durations.
+    pub readings: Vec<Labelled>,
+    /// How it spent its time.
+    pub spent: Spent,
 }
 
 impl fmt::Display for Summary {

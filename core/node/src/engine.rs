@@ -6,7 +6,8 @@
 use strowger_sip::actions::Actions;
 use strowger_sip::engine::{ActionsOf, Census, Engine, Input, InputOf, PeerOf, RowOf};
 use strowger_sip::metrics::Messages;
-use strowger_sip::module::{Command, Fault};
+use strowger_sip::module::notes::EachReading;
+use strowger_sip::module::{Command, Fault, Notes};
 use strowger_sip::routing::Routing;
 use strowger_sip::storage::Rows;
 use strowger_sip::time::Instant;
@@ -43,9 +44,27 @@ pub trait ShardEngine: 'static {
         Messages::default()
     }
 
+    /// Shows what has labels, and durations.
+    fn readings(&self, each: &mut EachReading<'_>) {
+        let _ = each;
+    }
+
+    /// What its counts and commands mean.
+    fn notes() -> Notes {
+        Notes::default()
+    }
+
     /// Whether new calls are refused.
     fn is_draining(&self) -> bool {
         false
+    }
+
+    /// Takes over what can change from an engine that was made of a new configuration.
+    fn renew(&mut self, now: Instant, fresh: Self, out: &mut Actions<Self::Peer, Self::Row>)
+    where
+        Self: Sized,
+    {
+        let _ = (now, fresh, out);
     }
 
     /// Does what a command of the control plane asks; `None` when nobody here knows it.
@@ -91,8 +110,20 @@ where
         Engine::messages(self)
     }
 
+    fn readings(&self, each: &mut EachReading<'_>) {
+        Engine::readings(self, each);
+    }
+
+    fn notes() -> Notes {
+        Engine::<R>::notes()
+    }
+
     fn is_draining(&self) -> bool {
         Engine::is_draining(self)
+    }
+
+    fn renew(&mut self, now: Instant, fresh: Self, out: &mut ActionsOf<R>) {
+        Engine::renew(self, now, fresh, out);
     }
 
     fn command(

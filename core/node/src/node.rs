@@ -12,6 +12,7 @@ use crate::engine::ShardEngine;
 use crate::kernel::{self, KernelRefusal};
 use crate::lists::{self, ListFaults, Lists};
 use crate::mesh::{self, Mesh};
+use crate::reload::{Reload, Renewal};
 use crate::resolve::{self, Asker, Resolver};
 use crate::settings::NodeSettings;
 use crate::shard::Shard;
@@ -25,6 +26,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
+use strowger_sip::module::Notes;
 use strowger_sip::shard::{ShardId, ShardMap};
 use strowger_sip::storage::Rows;
 use strowger_sip::transport::{Listener, ListenerId, Listeners, Transport};
@@ -187,8 +189,16 @@ impl Node {
         let map = ShardMap::new(settings.shards, random()?);
         let (answer, answers) = mpsc::channel();
         let (make, clock) = (Arc::new(make), Clock::start());
-        let mut running =
-            Running { desks: Vec::new(), answers, handles: Vec::new(), storage: None, lists: None };
+        let mut running = Running {
+            desks: Vec::new(),
+            answers,
+            handles: Vec::new(),
+            storage: None,
+            lists: None,
+            notes: Arc::new(E::notes()),
+            reload: None,
+            listeners: listeners.clone(),
+        };
         let doors: Vec<(Doorbell, Chime)> = (0..settings.shards)
             .map(|_| doorbell::pair())
             .collect::<io::Result<_>>()
@@ -296,7 +306,7 @@ where
 async fn inhabit<E, F>(berth: Berth<E::Peer, E::Row>, make: Arc<F>)
 where
     E: ShardEngine,
-    F: Fn(Seat) -> E,
+    F: Fn(Seat) -> E + 'static,
 {
     let Berth { seat, core, clock, sockets, batch, tcp, mesh, commands, doorbell, .. } = berth;
     let Berth { chime, names, storage, answers, ready, .. } = berth;
@@ -311,6 +321,10 @@ where
             return;
         }
     };
+    let again = Box::new({
+        let (make, seat) = (Arc::clone(&make), seat.clone());
+        move || make(seat.clone())
+    });
     let (engine, udp) = (make(seat), Mmsg::new(sockets.udp, batch));
     let mut shard = Shard {
         id,
@@ -328,6 +342,7 @@ where
         names,
         storage,
         answers,
+        again,
     };
     let out = match shard.storage.load(&clock, &mut shard.engine) {
         Ok(out) => out,
@@ -348,6 +363,9 @@ pub struct Running {
     pub(crate) handles: Vec<ExecutorJoinHandle<()>>,
     pub(crate) storage: Option<Storage>,
     pub(crate) lists: Option<lists::Reader>,
+    pub(crate) notes: Arc<Notes>,
+    pub(crate) reload: Option<Arc<Reload>>,
+    pub(crate) listeners: Listeners,
 }
 
 /// Where commands for one shard are put.
@@ -367,6 +385,12 @@ impl Desk {
 }
 
 impl Running {
+    /// Says how the node comes by a new configuration.
+    pub fn renew_by(&mut self, renewal: Renewal) {
+        let reload = Reload::new(renewal, self.desks.clone(), self.lists.clone());
+        self.reload = Some(Arc::new(reload));
+    }
+
     /// Waits until every shard listens.
     fn await_ready(
         self,

@@ -3,13 +3,17 @@
 //! For: driving one engine with one set of sockets and one end of the mesh.
 //! Not here: what a message means (the engine), starting and stopping shards (`node.rs`,
 //! `control.rs`).
+//! Orders of control are obeyed in `shard/obey.rs`, sleeping is in `shard/sleep.rs`.
 //! Invariants: `now` is read once a turn; nothing is awaited but the bell, the alarm and the
 //! executor; everything sent for a datagram is sent by its home shard.
+
+mod obey;
+mod sleep;
 
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::command::{Answer, Command};
-use crate::counters::{Counters, Summary};
+use crate::counters::{Counters, Spent};
 use crate::doorbell::{Chime, Doorbell};
 use crate::engine::ShardEngine;
 use crate::mesh::{Mesh, Posted};
@@ -17,17 +21,17 @@ use crate::resolve::{Asker, Heard};
 use crate::rest::{Line, rest, watch};
 use crate::storage::{More, Outlet};
 use crate::stream::{self, Arrival, Sender, Streams, Taken};
+use crate::udp::DatagramEngine;
 use crate::udp::ready::Readiness;
-use crate::udp::{DatagramEngine, Ready, Woken};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 use strowger_sip::actions::{Actions, Origin, Sends};
 use strowger_sip::engine::Input;
+use strowger_sip::histogram::Histogram;
 use strowger_sip::message::scan_call_id;
 use strowger_sip::shard::{ShardId, ShardMap};
 use strowger_sip::time::Instant;
@@ -71,6 +75,8 @@ pub(crate) struct Shard<E: ShardEngine, U> {
     pub(crate) names: Asker,
     pub(crate) storage: Outlet<E::Row>,
     pub(crate) answers: mpsc::Sender<Answer>,
+    /// Makes an engine of the configuration that is in force.
+    pub(crate) again: Box<dyn Fn() -> E>,
 }
 
 impl<E: ShardEngine, U: DatagramEngine> Shard<E, U> {
@@ -99,17 +105,26 @@ impl<E: ShardEngine, U: DatagramEngine> Shard<E, U> {
             unsent: Vec::new(),
             own: VecDeque::new(),
             counters: Counters::default(),
+            waited: Histogram::default(),
+            spent: Spent::default(),
         };
         ready();
         let mut alarm = None;
-        let mut stage = Stage::Awake;
+        let (mut stage, mut last, mut worked) = (Stage::Awake, turn.shard.clock.now(), Pace::Done);
         loop {
             let now = turn.shard.clock.now();
+            turn.account(worked, now.since(last));
+            last = now;
             let pace = turn.take(now).or(turn.tell_others(now));
             match turn.obey(now) {
                 Fate::Alive => {}
                 Fate::Over => return Ok(()),
             }
+            worked = match stage {
+                Stage::Awake => Pace::Busy,
+                // It waits in this turn, unless there is something to do.
+                Stage::Drowsy | Stage::Tired => pace,
+            };
             stage = match (pace, stage) {
                 (Pace::Busy, _) => turn.wake_up(),
                 (Pace::Done, Stage::Awake) => turn.fall_asleep(),
@@ -226,9 +241,21 @@ struct Turn<E: ShardEngine, U> {
     // Messages of this shard's engine to itself.
     own: VecDeque<E::Peer>,
     counters: Counters,
+    // How long batches waited, at each.
+    waited: Histogram,
+    spent: Spent,
 }
 
 impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
+    /// A turn without waiting, or with it, took this long.
+    fn account(&mut self, pace: Pace, span: Duration) {
+        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        match pace {
+            Pace::Busy => self.spent.busy += micros,
+            Pace::Done => self.spent.idle += micros,
+        }
+    }
+
     /// Takes in what waits, and sends what follows from it.
     fn take(&mut self, now: Instant) -> Pace {
         self.counters.turns += 1;
@@ -270,7 +297,7 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
         if !line.look.get() {
             return Pace::Done;
         }
-        let Turn { shard, out, counters, .. } = self;
+        let Turn { shard, out, counters, waited: delays, .. } = self;
         let Shard { id, map, engine, udp, mesh, .. } = shard;
         let mut told = false;
         let received = udp.receive(*listener, |waited, remote, bytes| {
@@ -285,6 +312,7 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
                 }
                 Some(_) | None => {
                     if !std::mem::replace(&mut told, true) {
+                        delays.note(waited);
                         engine.handle(now, Input::Waited(waited), out);
                     }
                     engine.handle(now, Input::Datagram { flow, bytes }, out);
@@ -341,12 +369,13 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
     }
 
     fn receive_parcel(&mut self, now: Instant) -> Pace {
-        let Turn { shard, out, counters, .. } = self;
+        let Turn { shard, out, counters, waited: delays, .. } = self;
         let Some((from, mut parcel)) = shard.mesh.next_arrival() else { return Pace::Done };
         counters.taken_over += count(parcel.datagrams.len());
         counters.peers_received += count(parcel.peers.len());
         if let Some((posted, waited)) = parcel.oldest {
             let waited = waited + now.since(posted);
+            delays.note(waited);
             shard.engine.handle(now, Input::Waited(waited), out);
         }
         for (flow, bytes) in parcel.datagrams.iter() {
@@ -421,119 +450,6 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
         let refused = shard.storage.give_all(&mut out.rows, counters);
         shard.mesh.flush();
         if own.is_empty() && refused == More::No { Pace::Done } else { Pace::Busy }
-    }
-
-    fn wake_up(&mut self) -> Stage {
-        self.shard.doorbell.wake_up();
-        Stage::Awake
-    }
-
-    fn fall_asleep(&mut self) -> Stage {
-        self.shard.doorbell.fall_asleep();
-        Stage::Drowsy
-    }
-
-    /// Waits a moment without the executor.
-    fn nap(&mut self, now: Instant, longest: Duration) -> Stage {
-        self.counters.naps += 1;
-        let longest = self.wake_at(now).since(now).min(longest);
-        let Turn { shard, lines, .. } = self;
-        let chime = shard.chime.as_fd().as_raw_fd();
-        let streams = shard.streams.as_ref().map_or(chime, Streams::as_raw_fd);
-        let woken = shard.udp.nap(&[chime, streams], longest, |ready| match ready {
-            Ready::Socket(listener) => {
-                let found = lines.iter().find(|(own, _)| *own == listener);
-                found.iter().for_each(|(_, line)| line.look.set(true));
-            }
-            Ready::Other(0) => {} // the chime
-            Ready::Other(_) => shard.streams.iter_mut().for_each(Streams::wake),
-        });
-        match woken {
-            Woken::Early => {
-                shard.chime.silence();
-                self.wake_up()
-            }
-            Woken::InTime => Stage::Tired,
-        }
-    }
-
-    /// Sleeps without the executor: glommio cannot wait for connections as a whole, and has no task
-    /// but the watchers, of which none runs then.
-    fn sleep(&mut self, now: Instant) -> Stage {
-        self.counters.rests += 1;
-        self.nap(now, IDLE_MAX);
-        self.wake_up()
-    }
-
-    /// Has every socket watched; says when to wake at the latest.
-    fn lie_down(&mut self, now: Instant) -> Instant {
-        self.counters.rests += 1;
-        if self.door.look.take() {
-            self.shard.chime.silence();
-        }
-        for line in self.lines.iter().map(|(_, line)| line).chain([&self.door]) {
-            if !line.watched.replace(true) {
-                line.watch.ring();
-            }
-        }
-        self.wake_at(now)
-    }
-
-    /// When to wake at the latest.
-    fn wake_at(&self, now: Instant) -> Instant {
-        let longest = if self.shard.mesh.is_flushed() { IDLE_MAX } else { LANE_RETRY };
-        let engine = self.shard.engine.next_deadline();
-        let streams = self.shard.streams.as_ref().and_then(Streams::next_deadline);
-        engine.into_iter().chain(streams).fold(now + longest, Instant::min)
-    }
-
-    /// Does what control asks.
-    fn obey(&mut self, now: Instant) -> Fate {
-        while let Ok(command) = self.shard.commands.try_recv() {
-            match command {
-                Command::Drain => {
-                    self.shard.engine.handle(now, Input::Drain, &mut self.out);
-                    self.shard.streams.iter_mut().for_each(Streams::stop_accepting);
-                    self.send(now);
-                    self.tell_others(now);
-                }
-                Command::Report => drop(self.shard.answers.send(Answer::Report(self.summary()))),
-                Command::ReportTo(answers) => drop(answers.try_send(self.summary())),
-                Command::Do(command, answers) => {
-                    let Turn { shard, out, .. } = self;
-                    let answer = shard.engine.command(now, &command, out);
-                    drop(answers.try_send((shard.id, answer)));
-                    self.send(now);
-                    self.tell_others(now);
-                }
-                Command::Stop => {
-                    self.shard.engine.handle(now, Input::Stop, &mut self.out);
-                    self.send(now);
-                    self.tell_others(now);
-                    drop(self.shard.answers.send(Answer::Ended(self.summary())));
-                    return Fate::Over;
-                }
-            }
-        }
-        Fate::Alive
-    }
-
-    fn summary(&self) -> Summary {
-        let mut metrics = Vec::new();
-        self.shard.engine.each_metric(&mut |name, value| metrics.push((name, value)));
-        let tcp = self.shard.streams.as_ref().map(Streams::counters);
-        let kernel_drops = self.shard.udp.kernel_drops();
-        let counters = Counters { kernel_drops, tcp, ..self.counters };
-        let census = self.shard.engine.census();
-        Summary {
-            shard: self.shard.id,
-            core: self.shard.core,
-            counters,
-            census,
-            metrics,
-            messages: self.shard.engine.messages(),
-            draining: self.shard.engine.is_draining(),
-        }
     }
 }
 

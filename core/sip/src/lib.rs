@@ -10,13 +10,15 @@ pub mod buffer;
 pub mod date;
 pub mod engine;
 pub mod entropy;
+pub mod histogram;
+pub mod json;
 pub mod limits;
 pub mod lists;
 pub mod message;
 pub mod metrics;
 pub mod module;
 mod proxy;
-pub use proxy::{blocklist, resolver, rules};
+pub use proxy::{blocklist, held, resolver, rules};
 #[cfg(any(test, feature = "rig"))]
 pub mod rig;
 pub mod routing;

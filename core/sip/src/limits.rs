@@ -53,6 +53,9 @@ pub const TCP_REFUSALS_MAX: usize = 4096;
 /// Most answers to requests of our own that wait for the routing that sent them.
 pub const COMPLETIONS_MAX: usize = 4096;
 
+/// Most responses that modules keep from going upstream for a moment; beyond, none is held.
+pub const HELD_MAX: usize = 65_536;
+
 /// Most branches of one request over all rounds of its routing (Kamailio's upper bound).
 pub const BRANCHES_MAX: usize = 32;
 

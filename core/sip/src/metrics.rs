@@ -5,6 +5,7 @@
 //! they cannot drift.
 
 use crate::message::{MethodKind, StatusCode};
+use crate::module::MetricNote;
 
 /// Kinds of methods, those without a name of their own together.
 const METHODS: usize = 15;
@@ -88,14 +89,18 @@ const KINDS: [MethodKind; METHODS] = [
 ];
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+    ($($(#[doc = $help:literal])* $name:ident),* $(,)?) => {
         /// The counters of one shard.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Metrics {
-            $($(#[$doc])* pub $name: u64,)*
+            $($(#[doc = $help])* pub $name: u64,)*
         }
 
         impl Metrics {
+            /// What each counter means: the words that stand with it here.
+            pub const NOTES: &'static [MetricNote] =
+                &[$(MetricNote::counter(stringify!($name), concat!($($help),*))),*];
+
             /// Calls `visit` with each counter's name and value, in a fixed order.
             pub fn each(&self, mut visit: impl FnMut(&'static str, u64)) {
                 $(visit(stringify!($name), self.$name);)*

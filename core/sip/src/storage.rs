@@ -11,10 +11,11 @@
 use crate::date::UnixTime;
 use crate::lists::{ListFault, ListId, Listing};
 use crate::module::{Either, Never};
+use crate::settings::Section;
 use std::fmt;
 
 /// A table: names and columns are Kamailio's.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Table {
     /// Its name.
     pub name: &'static str,
@@ -40,7 +41,7 @@ impl Table {
 }
 
 /// A column.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Column {
     /// Its name.
     pub name: &'static str,
@@ -160,6 +161,17 @@ pub trait Rows: Clone + Send + Sized + 'static {
     /// Shows every table with the place of the module that owns it, counted from `first`.
     fn tables(first: Place, visit: &mut dyn FnMut(Place, &'static Table));
 
+    /// The same under the names that the configuration gives them; `root` holds every module's
+    /// section. A module without such keys shows its tables as they are.
+    fn configured_tables(
+        first: Place,
+        root: &mut Section<'_>,
+        visit: &mut dyn FnMut(Place, &'static Table),
+    ) {
+        let _ = root;
+        Self::tables(first, visit);
+    }
+
     /// What storage is to do, and to whom it answers; `None` when the row is none for storage.
     fn into_order(self) -> Option<(Place, Order)>;
 
@@ -219,6 +231,14 @@ impl<A: Rows, B: Rows> Rows for Either<A, B> {
     fn tables(first: Place, visit: &mut dyn FnMut(Place, &'static Table)) {
         A::tables(first, visit);
         B::tables(first + 1, visit);
+    }
+    fn configured_tables(
+        first: Place,
+        root: &mut Section<'_>,
+        visit: &mut dyn FnMut(Place, &'static Table),
+    ) {
+        A::configured_tables(first, root, visit);
+        B::configured_tables(first + 1, root, visit);
     }
     fn into_order(self) -> Option<(Place, Order)> {
         match self {

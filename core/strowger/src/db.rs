@@ -8,9 +8,8 @@ use crate::start::{EXIT_CONFIGURATION, EXIT_SYSTEM};
 use clap::Subcommand;
 use std::process::ExitCode;
 use strowger_node::control::say;
+use strowger_node::storage::StorageSettings;
 use strowger_node::storage::admin::{self, Task};
-use strowger_node::storage::{self, StorageSettings};
-use strowger_sip::storage::Rows;
 
 /// What to do to the database.
 #[derive(Subcommand, Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +22,13 @@ pub enum DbTask {
     Migrate,
 }
 
-/// Does it, for the tables of these modules.
-pub(crate) fn run<W: Rows>(settings: Option<&StorageSettings>, task: DbTask) -> ExitCode {
+/// Does it, for the tables that the settings name.
+pub(crate) fn run(settings: Option<&StorageSettings>, task: DbTask) -> ExitCode {
     let Some(settings) = settings else {
         eprintln!("strowger: [storage] url is not set: there is no database");
         return ExitCode::from(EXIT_CONFIGURATION);
     };
-    let tables: Vec<_> = storage::tables::<W>().into_iter().map(|(_, table)| table).collect();
+    let tables: Vec<_> = settings.tables.iter().flatten().map(|(_, table)| *table).collect();
     let task = match task {
         DbTask::Create => Task::Create,
         DbTask::Check => Task::Check,

@@ -27,12 +27,20 @@
 
 mod arguments;
 mod db;
+mod manual;
 mod nat;
 pub mod prelude;
+mod remote;
 mod start;
 pub mod stock;
+pub mod testing;
 mod tm;
+mod tune;
 
 pub use arguments::{Action, Arguments};
 pub use db::DbTask;
 pub use start::{EXIT_CONFIGURATION, EXIT_SYSTEM, main, start};
+/// The modules, for what the prelude leaves out.
+pub use strowger_modules as modules;
+/// Messages, engine and settings, for what the prelude leaves out.
+pub use strowger_sip as sip;

@@ -14,6 +14,7 @@ use strowger_modules::nathelper::{AliasWhen, Nat, NatRequest, NatTests};
 use strowger_modules::path::{PathEntry, PathRequest};
 use strowger_modules::permissions::{Permissions, PermissionsRequest};
 use strowger_modules::pike::Pike;
+use strowger_modules::pua::Pua;
 use strowger_modules::registrar::{
     ForkingTo, Found, LookingUp, Registrar, SaveOptions, Saving, Trusted,
 };
@@ -128,7 +129,7 @@ pub fn next_hop(text: &str) -> Result<String, String> {
 }
 
 impl Routing for Stock {
-    type Modules = (Pike, Permissions, Auth, Location, Registrar, Dispatcher, Dialog, Uac);
+    type Modules = (Pike, Permissions, Auth, Location, Registrar, Dispatcher, Dialog, Uac, Pua);
 
     async fn request(&self, mut request: Request<'_, Self>) -> Result<Answer, Reply> {
         let follows_a_route = match request.loose_route()? {
@@ -306,6 +307,10 @@ impl Stock {
         let user = request.target().is_some_and(|uri| uri.user.is_some());
         if request.method() == MethodKind::Options && !user {
             return Err(Reply::options(ALLOW));
+        }
+        if request.is_within_dialog() && request.method() == MethodKind::Notify {
+            // Of a subscription that this node has not (RFC 6665 §4.1.3).
+            return Err(Reply::new(481));
         }
         if request.is_within_dialog() || !user {
             return Err(Reply::not_found());

@@ -12,6 +12,7 @@ use super::render;
 use super::steps::applies;
 use super::tally::What;
 use crate::scenario::{Does, Receive, Scenario, Wants};
+use memchr::{memchr, memrchr};
 use std::net::SocketAddr;
 use strowger_sip::limits::Limits;
 use strowger_sip::message::{Contacts, Head, HeaderName, Message, MethodKind, StartLine};
@@ -316,8 +317,15 @@ fn keep_tag(call: &mut Call, message: Message<'_>, gist: Gist) {
 
 /// The tag of a From or To: it stands behind the bracket, if there is one.
 fn tag(value: &[u8]) -> Option<&[u8]> {
-    let behind = value.iter().rposition(|byte| *byte == b'>').map_or(0, |at| at + 1);
-    let parameters = value.get(behind..)?.split(|byte| *byte == b';');
+    let behind = memrchr(b'>', value).map_or(0, |at| at + 1);
+    let parameters = value.get(behind..)?;
+    // Nothing but the tag, as a rule.
+    if let Some(tag) = parameters.strip_prefix(b";tag=")
+        && memchr(b';', tag).is_none()
+    {
+        return Some(tag.trim_ascii_end());
+    }
+    let parameters = parameters.split(|byte| *byte == b';');
     parameters.map(<[u8]>::trim_ascii).find_map(|parameter| {
         let (name, tag) = parameter.split_at_checked(4)?;
         name.eq_ignore_ascii_case(b"tag=").then_some(tag)
@@ -356,9 +364,10 @@ mod tests {
 
     #[test]
     fn tags_are_found_behind_the_bracket_only() {
-        let expected: [(&str, Option<&str>); 5] = [
+        let expected: [(&str, Option<&str>); 6] = [
             ("<sip:a@b;tag=x>;other=1;tag=y", Some("y")),
             ("sip:a@b ; TAG=z;q", Some("z")),
+            ("<sip:a@b>;tag=x ;q", Some("x")),
             ("\"a;tag=b\" <sip:a@b>", None),
             ("<sip:a@b>;tags=y", None),
             ("", None),

@@ -376,11 +376,25 @@ fn signed(out: &mut Vec<u8>, number: i64) {
 /// Appends a number in so many hexadecimal digits, more if it needs more: messages of the same step
 /// have the same length.
 pub(super) fn hex(out: &mut Vec<u8>, number: u64, width: u32) {
+    if let (8, Ok(number)) = (width, u32::try_from(number)) {
+        return out.extend_from_slice(&eight_digits(number));
+    }
     let needed = (64 - number.leading_zeros()).div_ceil(4);
     for place in (0..needed.max(width)).rev() {
         let digit = number.checked_shr(place * 4).unwrap_or(0) & 15;
         out.push(HEX[digit as usize]);
     }
+}
+
+/// All digits at once: each in an octet of its own, then made a letter.
+fn eight_digits(number: u32) -> [u8; 8] {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    let wide = u64::from(number);
+    let wide = (wide | (wide << 16)) & 0x0000_ffff_0000_ffff;
+    let wide = (wide | (wide << 8)) & 0x00ff_00ff_00ff_00ff;
+    let wide = (wide | (wide << 4)) & (EACH * 0x0f);
+    let letters = ((wide + EACH * 6) >> 4) & EACH;
+    (wide + EACH * u64::from(b'0') + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -413,8 +427,9 @@ mod tests {
         decimal(&mut out, u64::MAX);
         signed(&mut out, -12);
         hex(&mut out, 0x2a, 8);
+        hex(&mut out, 0x9abc_def0, 8);
         hex(&mut out, 0x1_2345_6789, 8);
-        assert_eq!(out, b"018446744073709551615-120000002a123456789");
+        assert_eq!(out, b"018446744073709551615-120000002a9abcdef0123456789");
         insert_decimal(&mut out, 1, 777);
         assert!(out.starts_with(b"07771844"));
     }

@@ -10,9 +10,11 @@ mod account;
 mod algorithm;
 mod challenge;
 mod check;
+pub mod client;
 mod credentials;
 mod digest;
 mod nonce;
+mod notes;
 mod replay;
 mod row;
 mod settings;
@@ -39,7 +41,7 @@ use std::rc::Rc;
 use strowger_sip::date::{Epoch, UnixTime};
 use strowger_sip::engine::slots::ContextId;
 use strowger_sip::message::Edits;
-use strowger_sip::module::{Configured, Departing, Host, Module, NodeFacts};
+use strowger_sip::module::{Configured, Departing, Host, MetricNote, Module, NodeFacts};
 use strowger_sip::routing::Reply;
 use strowger_sip::settings::Section;
 use strowger_sip::shard::ShardId;
@@ -284,6 +286,8 @@ impl Auth {
 
 impl Module for Auth {
     const NAME: &'static str = "auth";
+    const METRICS: &'static [MetricNote] = notes::METRICS;
+    const LIVE: &'static [&'static str] = &["account"];
     type Attached = Attached;
     type Peer = Peer;
     type Timer = Timer;
@@ -330,6 +334,19 @@ impl Module for Auth {
             Row::Unknown { ask } => self.asks.answer(host, ask, Answer::Unknown),
             // This goes to storage, it never comes from there.
             Row::Find { .. } => {}
+        }
+    }
+
+    fn renew(&mut self, host: &mut impl Host<Self>, fresh: Auth) {
+        if self.settings.accounts == fresh.settings.accounts {
+            return;
+        }
+        let accounts = fresh.settings.accounts.clone();
+        self.settings = Rc::new(Settings { accounts, ..(*self.settings).clone() });
+        if let Some(tables) = &mut self.tables {
+            let (accounts, cache) = (self.settings.accounts.clone(), self.settings.cache);
+            // What storage has said is asked again.
+            tables.accounts = Accounts::new(accounts, cache, host.entropy().keys());
         }
     }
 

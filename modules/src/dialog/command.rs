@@ -8,12 +8,12 @@
 //! for the page after it, on the same shard.
 
 use super::Dialog;
+use super::bridge::{Asked, BridgeMode, NotBridged};
 use super::cookie::Key;
 use super::end::Terminated;
 use super::event::text;
 use super::listing::Page;
 use super::record::{Cause, Record, Side};
-use super::refer::NotBridged;
 use super::settings::header_lines;
 use super::state::State;
 use super::table::DialogId;
@@ -80,7 +80,9 @@ impl Dialog {
             "dlg.profile_list" | "profile_list_dlgs" => self.profile_list(host, arguments),
             "dlg.profile_values" => self.profile_values(arguments),
             "dlg.bridge_dlg" | "dlg_bridge" => self.bridge_dlg(host, arguments),
+            "dlg.bridge_status" => self.bridge_status(host, arguments),
             "dlg.stats_active" => Ok(self.stats_active()),
+            "dlg.db_load_extra" => self.db_load_extra(host),
             "dlg.db_load_callid" => self.db_load_callid(host, arguments),
             _ => return None,
         })
@@ -287,12 +289,26 @@ impl Dialog {
         if host.map().home(from.as_bytes()) != host.shard() {
             return Err(fault(404, "another shard's"));
         }
-        match self.bridge(host, (from, to), given(2), given(3)) {
-            Ok(_) => Ok("null".to_owned()),
+        let mode = match given(4) {
+            None => self.settings.bridge.mode,
+            Some("refer") => BridgeMode::Refer,
+            Some("3pcc") => BridgeMode::ThirdParty,
+            Some(_) => return Err(fault(500, "mode: refer or 3pcc")),
+        };
+        let asked = Asked { from, to, next_hop: given(2), body: given(3), mode };
+        match self.bridge(host, &asked) {
+            Ok(id) => Ok(json::object(|json| {
+                json.text("bridge", &self.bridge_handle(host, id));
+            })),
             Err(NotBridged::Full) => Err(fault(500, "too many bridges")),
             Err(NotBridged::NoUri) => Err(fault(500, "not a SIP URI")),
             Err(NotBridged::Unreachable) => Err(fault(500, "the next hop cannot be reached")),
         }
+    }
+
+    fn bridge_status(&self, host: &impl Host<Dialog>, arguments: &[&str]) -> Result<String> {
+        let handle = argument(arguments, 0, "bridge")?;
+        self.bridge_shown(host, handle).ok_or_else(|| fault(404, "no such bridge"))
     }
 
     fn stats_active(&self) -> String {
@@ -304,6 +320,10 @@ impl Dialog {
             let all: u64 = State::ALL.into_iter().filter(|it| *it != State::Deleted).map(of).sum();
             json.number("all", all);
         })
+    }
+
+    fn db_load_extra(&mut self, host: &mut impl Host<Dialog>) -> Result<String> {
+        if self.load_extra(host) { Ok("null".to_owned()) } else { Err(fault(500, "db_mode is 0")) }
     }
 
     fn db_load_callid(

@@ -31,6 +31,8 @@ pub enum NotManaged {
     Full,
     /// A request with a To tag that belongs to no dialog of this node.
     Unknown,
+    /// Storage has just refused what a call's answer promises (`db_mode` 1).
+    NoStorage,
 }
 
 impl From<NotManaged> for Reply {
@@ -42,6 +44,7 @@ impl From<NotManaged> for Reply {
             NotManaged::TooLong => Reply::new(513),
             NotManaged::Full => Reply::unavailable(5),
             NotManaged::Unknown => Reply::new(481),
+            NotManaged::NoStorage => Reply::unavailable(5),
         }
     }
 }
@@ -85,6 +88,7 @@ impl Dialog {
         let begun = self.table.begun_by(call_id, from_tag).filter(|_| self.settings.detect_spirals);
         let (id, role) = match begun {
             Some(id) => (id, Role::Spiral),
+            None if self.is_storage_shy(host.now()) => return Err(NotManaged::NoStorage),
             None => {
                 let record = self.new_record(host, message, flow)?;
                 let id = self.table.insert(record).ok_or(NotManaged::Full);
@@ -186,7 +190,8 @@ impl Dialog {
             ..Leg::default()
         };
         let legs = [caller, Leg::default()];
-        let mut record = Record { legs, init: today(host), ..empty(key, texts, pairs) };
+        let begun = Some(host.now());
+        let mut record = Record { legs, begun, init: today(host), ..empty(key, texts, pairs) };
         record.note_flow(Side::Caller, flow);
         Ok(record)
     }
@@ -206,6 +211,7 @@ pub(super) fn empty(key: Key, texts: Texts, pairs: Pairs) -> Record {
         texts,
         pairs,
         extra: None,
+        begun: None,
         init: never,
         start: never,
         end: never,

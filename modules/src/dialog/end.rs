@@ -65,6 +65,10 @@ impl Dialog {
         if open.is_empty() {
             return Terminated::Already;
         }
+        self.let_go(host, id);
+        let Some(record) = self.table.get_mut(id) else { return Terminated::Unknown };
+        // A copy of the answer that comes late revives nothing.
+        record.flags.set(Flags::HAS_BYE, true);
         let first = record.ending == Ending::No;
         if first {
             record.ending = Ending::Asked(cause);
@@ -207,6 +211,7 @@ impl Dialog {
         {
             *count += 1;
         }
+        self.measure_end(id, super::today(host));
         self.rearm(host, id);
         // At once: a process that starts now must not take it for a call that goes on.
         self.unstore(host, id);
@@ -270,6 +275,7 @@ impl Dialog {
     /// Forgets a dialog.
     pub(super) fn forget(&mut self, host: &mut impl Host<Dialog>, id: DialogId) {
         self.release(host, id);
+        self.let_go(host, id);
         self.tell(host, id, DialogEventKind::Destroyed);
         self.unstore(host, id);
         if let Some(timer) = self.table.get_mut(id).and_then(|record| record.timer.take()) {

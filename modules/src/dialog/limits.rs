@@ -20,6 +20,10 @@ pub(super) const PROFILES_MAX: usize = 256;
 pub(super) const VALUES_MAX: usize = 1 << 20;
 /// Calls that this node sets up between two others at the same time. A guess.
 pub(super) const BRIDGES_MAX: usize = 1024;
+/// Bridges that are over and of which one can still ask. A guess.
+pub(super) const BRIDGES_REMEMBERED_MAX: usize = 256;
+/// How long a party may take with what ends its call, the timeout of a transaction and some more.
+pub(super) const BRIDGE_LEAVE: Duration = secs(40);
 /// Free memory that a shard retains, in pieces, and the size of one, in bytes. Guesses: the dialogs
 /// that end within a second, of usual length.
 pub(super) const RETAINED_MAX: usize = 65_536;
@@ -30,6 +34,16 @@ pub(super) const PAGE_MAX: usize = 100;
 pub(super) const WALK_MAX: usize = 20_000;
 /// Dialogs that one turn of a timer writes to storage.
 pub(super) const FLUSH_MAX: usize = 500;
+/// Slots of storage that one such turn asks for.
+pub(super) const TAKE_MAX: usize = 16;
+/// Answers that wait for storage. A guess: seconds of a busy shard.
+pub(super) const PROMISES_MAX: usize = 32_768;
+/// How long storage may take with an answer's rows: longer than its own `timeout`, so that it says
+/// no by itself; this is for a storage that died.
+pub(super) const STORAGE_PATIENCE: Duration = secs(4);
+/// How long new calls are refused after storage has said no. A guess: soon enough that calls come
+/// back with the database, seldom enough that few are answered in vain.
+pub(super) const STORAGE_PAUSE: Duration = secs(2);
 /// How long until the next such turn.
 pub(super) const FLUSH_PAUSE: Duration = ms(20);
 /// The end of life of a dialog whose party is gone (keep-alive, no ACK): Kamailio's.

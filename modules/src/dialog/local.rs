@@ -188,6 +188,37 @@ impl Dialog {
         sent
     }
 
+    /// The ACK of a 2xx is the user agent's own affair (RFC 3261 §13.2.2.4): it has no transaction.
+    /// `bytes` is complete but for the Via.
+    pub(super) fn send_ack(&self, host: &mut impl Host<Dialog>, flow: Flow, bytes: &[u8]) {
+        let branch = host.entropy().next_u64();
+        let Some(listener) = host.listeners().get(flow.listener) else { return };
+        let via = format!(
+            "Via: SIP/2.0/{} {};branch=z9hG4bK{branch:016x}\r\n",
+            flow.transport.via_name(),
+            listener.advertised
+        );
+        let Some(line) = bytes.iter().position(|byte| *byte == b'\n') else { return };
+        let (first, rest) = bytes.split_at(line + 1);
+        host.send(flow, &[first, via.as_bytes(), rest].concat());
+    }
+
+    /// Acknowledges the callee's answer in the caller's place.
+    pub(super) fn acknowledge(&mut self, host: &mut impl Host<Dialog>, id: DialogId, number: u32) {
+        let Some(record) = self.table.get(id) else { return };
+        let to = Side::Callee;
+        let local = Local { method: "ACK", number, headers: &[], body: None };
+        let mut bytes = Vec::new();
+        let Some(next_hop) = record.write(to, &local, &mut bytes) else { return };
+        let (flow, listener) = (record.leg(to).flow, record.leg(to).listener);
+        let reach = flow.map_or_else(|| host.reach(&next_hop, listener), Reach::Over);
+        match reach {
+            Reach::Over(flow) => self.send_ack(host, flow, &bytes),
+            // The answer comes again.
+            Reach::Unknown | Reach::Nowhere => {}
+        }
+    }
+
     /// A request of the routing's own within a dialog (`dlg_req_within`): its number is the next
     /// one of the party in whose name it goes, whose own later numbers move on by one.
     pub(super) fn send_within(
@@ -209,6 +240,56 @@ impl Dialog {
             record.holders = record.holders.saturating_add(1);
         }
         true
+    }
+
+    /// The same to the callee of one early dialog, which its To tag names, before anybody answers.
+    pub(super) fn send_to_fork(
+        &mut self,
+        host: &mut impl Host<Dialog>,
+        (id, tag): (DialogId, &[u8]),
+        (method, headers): (&str, &[u8]),
+        body: Option<(&str, &[u8])>,
+    ) -> bool {
+        let Some(record) = self.table.get(id) else { return false };
+        let to = Side::Callee;
+        if record.text(to.tag()) == tag {
+            return self.send_within(host, (id, to), (method, headers), body);
+        }
+        let early = record.extra.as_ref().map_or(&[][..], |extra| &extra.early);
+        let Some(leg) = early.iter().find(|leg| *leg.tag == *tag).cloned() else { return false };
+        if !record.state.is_early() {
+            return false;
+        }
+        // For the time of writing its leg stands where the first one's does.
+        let first = super::record::EarlyLeg {
+            tag: record.text(to.tag()).into(),
+            contact: record.text(to.contact()).into(),
+            routes: record.text(to.routes()).into(),
+            listener: record.leg(to).listener,
+            cseq: None,
+        };
+        let flow = record.leg(to).flow;
+        self.stand_in(id, &leg, None);
+        let sent = self.send_within(host, (id, to), (method, headers), body);
+        self.stand_in(id, &first, flow);
+        sent
+    }
+
+    fn stand_in(&mut self, id: DialogId, leg: &super::record::EarlyLeg, flow: Option<Flow>) {
+        let Some(record) = self.table.get_mut(id) else { return };
+        let to = Side::Callee;
+        let texts =
+            [(to.tag(), &leg.tag), (to.contact(), &leg.contact), (to.routes(), &leg.routes)];
+        for (field, _) in texts {
+            let _ = record.texts.set(field, b"");
+        }
+        for (field, text) in texts {
+            if record.texts.set(field, text).is_err() {
+                self.counters.refused += 1;
+            }
+        }
+        let callee = record.leg_mut(to);
+        (callee.listener, callee.flow) = (leg.listener, flow);
     }
 
     pub(super) fn local_answered(

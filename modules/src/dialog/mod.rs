@@ -7,9 +7,12 @@
 //! membership is counted by the shard that its profile and value are at home at. Gauges are counted
 //! from the records. Every state has a deadline.
 
+mod bridge;
+mod bridge_course;
 mod command;
 mod cookie;
 mod create;
+mod draft;
 mod end;
 mod event;
 mod forward;
@@ -19,7 +22,11 @@ mod link;
 mod listing;
 mod local;
 mod matching;
+mod measure;
+mod names;
+mod notes;
 mod profile;
+mod promise;
 mod record;
 mod refer;
 mod reply;
@@ -35,36 +42,41 @@ mod table;
 mod tests;
 mod texts;
 mod timer;
+mod typed;
 mod within;
 
+pub use bridge::{BridgeMark, BridgeMode, BridgeRules};
 pub use cookie::Key;
 pub use create::NotManaged;
 pub use end::Terminated;
 pub use event::{DialogEvent, DialogEventKind, Facts, LegFacts};
 pub use link::Letter;
+pub use names::{DIALOG, DIALOG_VARS, Tables};
 pub use profile::{Group, Peer, RemoteMark};
 pub use record::{Cause, Side};
 pub use request::{DialogOf, DialogRequest, Property, Snapshot};
 pub use reserve::{Reserved, Sized};
-pub use row::{DIALOG, DIALOG_VARS, Row};
+pub use row::{Row, Terms};
 pub use settings::{
     CALLER_PROFILE, Database, DbMode, Extra2xx, KeepAlive, MatchMode, SessionTimer, Settings,
+    WhenRefused,
 };
 pub use state::{Incident, State, Step, step};
 pub use table::DialogId;
+pub use typed::Profile;
 
 use crate::ask::{AskId, Asks};
+use bridge::{BridgeId, Bridges, Party};
 use cookie::Cookies;
 use record::{Flags, Record};
-use refer::{Bridge, BridgeMark};
 use std::rc::Rc;
 use std::sync::Arc;
 use strowger_sip::date::UnixTime;
 use strowger_sip::engine::slots::ServerId;
 use strowger_sip::message::{Edits, MethodKind};
 use strowger_sip::module::{
-    Arrived, Command, Configured, Departing, Fault, Heard, Host, Module, NodeFacts, Outgoing,
-    Verdict,
+    Arrived, Command, CommandNote, Configured, Departing, Fault, Heard, Host, MetricNote, Module,
+    NodeFacts, Outgoing, Verdict,
 };
 use strowger_sip::settings::Section;
 use strowger_sip::shard::ShardId;
@@ -81,9 +93,11 @@ pub struct Dialog {
     profiles: profile::Counts,
     links: link::Links,
     asks: Asks<reserve::Answer>,
-    bridges: Slab<Bridge, BridgeMark>,
+    bridges: Bridges,
+    promises: Slab<promise::Promise, promise::PromiseMark>,
     store: store::Store,
     counters: Counters,
+    measures: measure::Measures,
     /// Whether a number was ever shifted: only then an ACK is looked at when it is forwarded.
     has_shifts: bool,
     /// Drafts that are free.
@@ -107,6 +121,9 @@ struct Counters {
     unsent: u64,
     overdue: u64,
     rows_refused: u64,
+    rows_too_long: u64,
+    unpromised: u64,
+    not_durable: u64,
     ended: [u64; Cause::ALL.len()],
 }
 
@@ -176,8 +193,12 @@ pub enum Timer {
     Bye(DialogId, Side, u8),
     /// A question was not answered.
     Ask(AskId),
+    /// Storage has not said whether an answer's rows are durable.
+    Promise(promise::PromiseId),
     /// Changed dialogs are written.
     Flush,
+    /// A call that this node sets up has taken long enough.
+    Bridge(BridgeId),
     /// A remote membership ends.
     Remote(Id<profile::RemoteMark>),
     /// A walk through all dialogs goes on.
@@ -198,7 +219,7 @@ pub enum Token {
     /// Some request of a routing.
     Within(DialogId),
     /// A message of a call that this node sets up.
-    Bridge(Id<BridgeMark>),
+    Bridge(BridgeId, Party),
 }
 
 impl Dialog {
@@ -208,15 +229,19 @@ impl Dialog {
         let digest = crate::keyed::hmac(key, &[b"dialog cookie"]);
         let signature = digest.first_chunk::<16>().copied().filter(|_| settings.signed_cookies);
         let cookies = Cookies { name: settings.cookie_name.clone(), secret: signature };
+        let shown = settings.profiles.iter().filter(|_| settings.profile_gauges);
+        let measures = measure::Measures::of_profiles(shown.map(|(name, _)| name.as_str()));
         Dialog {
             profiles: profile::Counts::new((0, 0)),
             cookies: Rc::new(cookies),
             table: Table::new(0, settings.most, (0, 0), 0),
             links: link::Links::default(),
             asks: Asks::default(),
-            bridges: Slab::new(0, limits::BRIDGES_MAX),
+            bridges: Bridges::default(),
+            promises: Slab::new(0, limits::PROMISES_MAX),
             store: store::Store::default(),
             counters: Counters::default(),
+            measures,
             has_shifts: false,
             drafts: Vec::new(),
             scratch: Vec::new(),
@@ -279,6 +304,8 @@ fn instant_of(host: &impl Host<Dialog>, date: UnixTime) -> Instant {
 
 impl Module for Dialog {
     const NAME: &'static str = "dialog";
+    const METRICS: &'static [MetricNote] = notes::METRICS;
+    const COMMANDS: &'static [CommandNote] = notes::COMMANDS;
     type Attached = Attached;
     type Peer = Letter;
     type Timer = Timer;
@@ -300,7 +327,7 @@ impl Module for Dialog {
     }
 
     fn request(&mut self, host: &mut impl Host<Self>, request: &Arrived<'_>) -> Verdict {
-        if self.refer_progress(host, request) {
+        if self.bridge_asked(host, request) || self.refer_progress(host, request) {
             return Verdict::Taken;
         }
         if !self.settings.scripted {
@@ -336,7 +363,9 @@ impl Module for Dialog {
             Timer::Dialog(id) => self.on_deadline(host, id),
             Timer::Bye(id, side, attempt) => self.send_bye(host, id, side, attempt),
             Timer::Ask(ask) => self.asks.expire(host, ask),
+            Timer::Promise(id) => self.storage_is_silent(host, id),
             Timer::Flush => self.flush(host),
+            Timer::Bridge(id) => self.bridge_is_late(host, id),
             Timer::Remote(id) => self.remote_ended(id),
             Timer::Walk => self.walk_on(host),
             Timer::Links => self.tend_links(host),
@@ -353,7 +382,7 @@ impl Module for Dialog {
             Token::KeepAlive(id, side) => self.keep_alive_answered(host, id, side, answer),
             Token::Refer(id, side) => self.refer_answered(host, id, side, answer),
             Token::Within(id) => self.local_answered(host, id, answer),
-            Token::Bridge(id) => self.bridge_answered(host, id, answer),
+            Token::Bridge(id, party) => self.bridge_answered(host, (id, party), answer),
         }
     }
 
@@ -372,12 +401,13 @@ impl Module for Dialog {
     fn live(&self) -> usize {
         // Calls that are up go on without traffic; all others wait for some.
         let up = self.table.in_state(State::ConfirmedNa) + self.table.in_state(State::Confirmed);
-        self.asks.len() + self.bridges.len() + self.table.len() - up
+        self.asks.len() + self.bridges.len() + self.promises.len() + self.table.len() - up
     }
 
     fn metrics(&self, each: &mut dyn FnMut(&'static str, u64)) {
         if self.settings.stats {
             self.each_statistic(each);
+            self.each_measure(each);
         }
     }
 }
@@ -403,6 +433,10 @@ impl Dialog {
         each("dialog_unsent_requests", self.counters.unsent);
         each("dialog_overdue_dialogs", self.counters.overdue);
         each("dialog_rows_refused", self.counters.rows_refused);
+        each("dialog_rows_too_long", self.counters.rows_too_long);
+        each("dialog_answers_held", self.promises.len() as u64);
+        each("dialog_answers_not_promised", self.counters.unpromised);
+        each("dialog_answers_not_durable", self.counters.not_durable);
     }
 }
 

@@ -5,6 +5,7 @@
 //! Invariants: the state changes through the table alone, which counts states.
 
 use super::cookie::Key;
+use super::promise::PromiseId;
 use super::state::State;
 use super::table::DialogId;
 use super::texts::{Field, Pairs, Texts};
@@ -210,6 +211,22 @@ pub(super) struct Extra {
     pub(super) unwanted: bool,
     /// Header lines of the BYEs that are sent from here.
     pub(super) bye_headers: Vec<u8>,
+    /// The answer waits for storage.
+    pub(super) promise: Option<PromiseId>,
+    /// The answer was taken back: its copies are acknowledged from here.
+    pub(super) taken_back: bool,
+}
+
+impl Extra {
+    /// Whether nothing is in it.
+    pub(super) fn is_plain(&self) -> bool {
+        let Extra { early, unwanted, bye_headers, promise, taken_back } = self;
+        early.is_empty()
+            && bye_headers.is_empty()
+            && promise.is_none()
+            && !*unwanted
+            && !*taken_back
+    }
 }
 
 /// A dialog.
@@ -228,6 +245,8 @@ pub(super) struct Record {
     pub(super) texts: Texts,
     pub(super) pairs: Pairs,
     pub(super) extra: Option<Box<Extra>>,
+    /// When the INVITE came, to be measured from; `None` for a dialog that was loaded.
+    pub(super) begun: Option<Instant>,
     /// When the INVITE came, when it was answered, when the dialog ended; zero for not yet.
     pub(super) init: UnixTime,
     pub(super) start: UnixTime,

@@ -71,6 +71,9 @@ impl Dialog {
             _ => Incident::Failure,
         };
         let has_bye = record.flags.has(Flags::HAS_BYE);
+        if record.extra.as_ref().is_some_and(|extra| extra.taken_back) {
+            return self.answer_again(host, id, response.transaction);
+        }
         match (step(record.state, incident, has_bye), incident) {
             (Step::To(State::Early), _) => self.ring(host, id, response, raised),
             (Step::To(State::ConfirmedNa), _) => self.confirm(host, id, response, raised),
@@ -90,6 +93,9 @@ impl Dialog {
         response: &Departing<'_>,
         raised: u32,
     ) {
+        let record = self.table.get(id).filter(|record| record.state == State::Unconfirmed);
+        let begun = record.and_then(|record| record.begun);
+        self.measures.rings(begun, host.now());
         self.table.set_state(id, State::Early);
         if let (Some(message), Some(record)) = (response.message, self.table.get_mut(id)) {
             let listener = response.flow.map(|flow| flow.listener);
@@ -110,6 +116,8 @@ impl Dialog {
         raised: u32,
     ) {
         let (now, day) = (host.now(), today(host));
+        let begun = self.table.get(id).and_then(|record| record.begun);
+        self.measures.is_answered(begun, now);
         self.table.set_state(id, State::ConfirmedNa);
         let keep = self.settings.keep_proxy_rr;
         let mut complete = false;
@@ -137,8 +145,10 @@ impl Dialog {
         self.note_shift(id, Side::Caller);
         self.note_session(host, id, response);
         self.rearm(host, id);
-        self.changed(host, id);
-        self.tell(host, id, DialogEventKind::Start);
+        if !self.promise(host, id, response.transaction) {
+            self.changed(host, id);
+            self.tell(host, id, DialogEventKind::Start);
+        }
     }
 
     /// Another 2xx for an INVITE: the first one's copy, or one by another callee.
@@ -152,8 +162,12 @@ impl Dialog {
         let Some(message) = response.message else { return };
         let Some(tag) = message.to_tag() else { return };
         let call_id = message.call_id().unwrap_or(&[]);
-        let known = self.table.of_call(call_id).any(|(_, record)| record.is_callee_tag(tag));
-        if known || self.settings.extra_2xx == Extra2xx::Pass {
+        let of_tag = |(id, record): (DialogId, &Record)| record.is_callee_tag(tag).then_some(id);
+        let known = self.table.of_call(call_id).find_map(of_tag);
+        if let Some(known) = known {
+            return self.answer_again(host, known, response.transaction);
+        }
+        if self.settings.extra_2xx == Extra2xx::Pass {
             return;
         }
         let Some(parent) = self.table.get(id) else { return };

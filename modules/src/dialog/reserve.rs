@@ -7,7 +7,7 @@
 use super::limits::PATIENCE;
 use super::profile::{Group, Peer};
 use super::request::DialogOf;
-use super::{Dialog, Timer};
+use super::{Dialog, NotManaged, Timer};
 use crate::ask::{self, AskId, Asks};
 use strowger_sip::module::{Has, Host};
 use strowger_sip::routing::{ListOf, Reply, Routing};
@@ -102,10 +102,20 @@ where
                 Some(Answer { granted: false, .. }) => Reserved::Full,
             },
         };
-        if reserved == Reserved::Taken && self.manage().is_err() {
-            return Reserved::Impossible;
+        if reserved != Reserved::Taken {
+            return reserved;
         }
-        reserved
+        match self.manage() {
+            Ok(()) => reserved,
+            Err(NotManaged::NoStorage) => Reserved::Unavailable,
+            Err(
+                NotManaged::NotInvite
+                | NotManaged::NoContact
+                | NotManaged::TooLong
+                | NotManaged::Full
+                | NotManaged::Unknown,
+            ) => Reserved::Impossible,
+        }
     }
 
     /// How many memberships a profile has, with this value (`get_profile_size`).

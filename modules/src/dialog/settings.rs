@@ -4,7 +4,9 @@
 //! Not here: what they lead to. Parameters of Kamailio's process model are accepted with their
 //! nearest meaning; a switch for something that this build has not is refused.
 
+use super::bridge::{BridgeMode, BridgeRules};
 use super::limits::{CSEQ_LIMIT, PROFILES_MAX};
+use super::names::Tables;
 use strowger_sip::message::{Scheme, StatusCode, Uri};
 use strowger_sip::settings::{Section, Unit};
 use strowger_sip::time::{Duration, secs};
@@ -31,6 +33,15 @@ pub enum DbMode {
     Delayed,
     /// When the node stops.
     Shutdown,
+}
+
+/// What becomes of an answered call that storage does not keep (`when_refused`, `db_mode` 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenRefused {
+    /// The caller gets a 503 and the callee a BYE; new calls get a 503 at once for a while.
+    Refuse,
+    /// It goes on, and is written when storage is back.
+    Relay,
 }
 
 /// What becomes of a 2xx with another To tag than the first one's (`extra_2xx`).
@@ -81,6 +92,10 @@ pub struct Database {
     pub update_period: Duration,
     /// `db_skip_load`
     pub skip_load: bool,
+    /// `when_refused`
+    pub when_refused: WhenRefused,
+    /// `table_name`, `vars_table_name` and the names of their columns.
+    pub tables: Tables,
 }
 
 /// What `[dialog]` says.
@@ -145,6 +160,8 @@ pub struct Settings {
     pub keep_alive: KeepAlive,
     /// `bridge_controller`
     pub controller: String,
+    /// `bridge_mode`, `bridge_wait`, `bridge_timeout`
+    pub bridge: BridgeRules,
     /// `bridge_contact`
     pub controller_contact: String,
     /// `track_cseq_updates`
@@ -155,6 +172,8 @@ pub struct Settings {
     pub refer_bye: bool,
     /// `profiles_with_value` and `profiles_no_value`: names, and whether they take values.
     pub profiles: Vec<(String, bool)>,
+    /// `profile_gauges`: whether the profiles' sizes are among the counts that are shown.
+    pub profile_gauges: bool,
     /// `extra_2xx`
     pub extra_2xx: Extra2xx,
     /// `session_timer`
@@ -209,19 +228,27 @@ impl Default for Settings {
                 sides: (false, false),
                 jitter_percent: 20,
             },
+            bridge: BridgeRules { mode: BridgeMode::Refer, waits: false, timeout: secs(180) },
             controller: "sip:controller@kamailio.org".into(),
             controller_contact: "sip:controller@kamailio.org:5060".into(),
             track_cseq: true,
             bye_bump: 0,
             refer_bye: true,
             profiles: vec![(CALLER_PROFILE.into(), true)],
+            profile_gauges: false,
             extra_2xx: Extra2xx::Track,
             session_timer: SessionTimer::Observe,
             session_expires: secs(1800),
             release_early: false,
             most: 1 << 20,
             reserved: 1024,
-            database: Database { mode: DbMode::None, update_period: secs(60), skip_load: false },
+            database: Database {
+                mode: DbMode::None,
+                update_period: secs(60),
+                skip_load: false,
+                when_refused: WhenRefused::Refuse,
+                tables: Tables::default(),
+            },
         }
     }
 }
@@ -270,6 +297,7 @@ impl Settings {
             filter_foreign: section.switch("dlg_filter_mode", default.filter_foreign),
             early_reply: early_reply(section, default.early_reply),
             keep_alive: keep_alive(section, default.keep_alive),
+            bridge: bridge_rules(section, default.bridge),
             controller: section.parsed("bridge_controller", uri).unwrap_or(default.controller),
             controller_contact: section
                 .parsed("bridge_contact", uri)
@@ -278,6 +306,7 @@ impl Settings {
             bye_bump: number(section, "bye_cseq_bump", 0, 0..=u64::from(CSEQ_LIMIT / 2)),
             refer_bye: section.switch("refer_bye", default.refer_bye),
             profiles: profiles(section),
+            profile_gauges: section.switch("profile_gauges", default.profile_gauges),
             extra_2xx: section.choice(
                 "extra_2xx",
                 default.extra_2xx,
@@ -449,6 +478,16 @@ fn uri(text: &str) -> Result<String, String> {
     usable.then(|| text.to_owned()).ok_or_else(|| "a SIP URI".to_owned())
 }
 
+fn bridge_rules(section: &mut Section<'_>, default: BridgeRules) -> BridgeRules {
+    let modes = [("refer", BridgeMode::Refer), ("3pcc", BridgeMode::ThirdParty)];
+    let waits = [("accepted", false), ("notify", true)];
+    BridgeRules {
+        mode: section.choice("bridge_mode", default.mode, &modes),
+        waits: section.choice("bridge_wait", default.waits, &waits),
+        timeout: span(section, "bridge_timeout", default.timeout, secs(1)),
+    }
+}
+
 fn session_timer(section: &mut Section<'_>, default: SessionTimer) -> SessionTimer {
     section.choice(
         "session_timer",
@@ -508,9 +547,14 @@ fn database(section: &mut Section<'_>, default: Database) -> Database {
         let what = "all modules share one database";
         section.problem_at(text.place, "db_url", what, "`url` under [storage]");
     }
-    super::row::names(section, mode != DbMode::None);
     Database {
         mode,
+        when_refused: section.choice(
+            "when_refused",
+            default.when_refused,
+            &[("refuse", WhenRefused::Refuse), ("relay", WhenRefused::Relay)],
+        ),
+        tables: super::names::named(section),
         update_period: span(section, "db_update_period", default.update_period, secs(1)),
         skip_load: section.switch("db_skip_load", default.skip_load),
     }

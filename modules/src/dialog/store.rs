@@ -6,10 +6,10 @@
 //! variables; of two writes the later one counts, over restarts too.
 
 use super::create::empty;
-use super::limits::{FLUSH_MAX, FLUSH_PAUSE};
+use super::limits::{FLUSH_MAX, FLUSH_PAUSE, TAKE_MAX};
 use super::profile::{Group, Peer};
 use super::record::{Ending, Flags, Leg, Record, Side};
-use super::row::{DialogRow, LegRow, Row, VariableRow};
+use super::row::{DialogRow, LegRow, Row, Terms, VariableRow};
 use super::settings::DbMode;
 use super::state::State;
 use super::table::DialogId;
@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use strowger_sip::date::UnixTime;
 use strowger_sip::module::Host;
 use strowger_sip::storage::{Haste, Ticket, Version};
+use strowger_sip::time::Instant;
 use strowger_sip::transport::{ListenerId, Transport};
 
 /// What waits to be written, and walks through all dialogs.
@@ -28,6 +29,8 @@ pub(super) struct Store {
     dirty: VecDeque<DialogId>,
     is_flushing: bool,
     walks: VecDeque<(Walk, usize)>,
+    /// When storage last refused what somebody waited for.
+    pub(super) refused: Option<Instant>,
 }
 
 /// Something that is done to every dialog, a few at a time.
@@ -37,6 +40,8 @@ enum Walk {
     Lifetimes(u16, Option<Group>, u32),
     /// Each is written.
     WriteAll,
+    /// Those that storage has and this shard has not are taken over: a slot at a step.
+    Take,
 }
 
 impl Dialog {
@@ -44,6 +49,12 @@ impl Dialog {
         if self.settings.database.mode == DbMode::Delayed {
             host.arm(host.now() + self.settings.database.update_period, Timer::Flush);
         }
+    }
+
+    /// The terms of a change that is made now.
+    fn terms(&mut self, host: &impl Host<Dialog>, haste: Haste, ticket: Option<Ticket>) -> Terms {
+        let version = self.next_version(host);
+        Terms { tables: self.settings.database.tables, version, haste, ticket }
     }
 
     fn next_version(&mut self, host: &impl Host<Dialog>) -> Version {
@@ -57,7 +68,9 @@ impl Dialog {
     pub(super) fn changed(&mut self, host: &mut impl Host<Dialog>, id: DialogId) {
         match self.settings.database.mode {
             DbMode::None | DbMode::Shutdown => {}
-            DbMode::Realtime => self.write(host, id, Haste::Now),
+            DbMode::Realtime => {
+                self.write(host, id, Haste::Now, None);
+            }
             DbMode::Delayed => {
                 let Some(record) = self.table.get_mut(id) else { return };
                 if record.state.is_active() && !record.flags.has(Flags::DIRTY) {
@@ -68,40 +81,61 @@ impl Dialog {
         }
     }
 
-    fn write(&mut self, host: &mut impl Host<Dialog>, id: DialogId, haste: Haste) {
-        let Some(record) = self.table.get(id) else { return };
+    /// Writes a dialog, and its variables when they are not there yet; how many rows that were.
+    pub(super) fn write(
+        &mut self,
+        host: &mut impl Host<Dialog>,
+        id: DialogId,
+        haste: Haste,
+        ticket: Option<Ticket>,
+    ) -> usize {
+        let Some(record) = self.table.get(id) else { return 0 };
         if !record.state.is_active() {
-            return;
+            return 0;
         }
         let first = !record.flags.has(Flags::STORED);
         let row = self.row_of(host, record);
-        let version = self.next_version(host);
-        host.store(Row::Put(Box::new(row), version, haste));
+        // Storage says which one, with table and key.
+        self.counters.rows_too_long += u64::from(first && !row.fits());
+        let terms = self.terms(host, haste, ticket);
+        host.store(Row::Put(Box::new(row), terms));
         if let Some(record) = self.table.get_mut(id) {
             record.flags.set(Flags::STORED, true);
             record.flags.set(Flags::DIRTY, false);
         }
         if first || haste == Haste::Later {
-            self.write_variables(host, id, haste);
+            1 + self.write_variables(host, id, haste, ticket)
+        } else {
+            1
         }
     }
 
-    fn write_variables(&mut self, host: &mut impl Host<Dialog>, id: DialogId, haste: Haste) {
-        let Some(record) = self.table.get(id) else { return };
-        let key = record.key;
-        let rows: Vec<VariableRow> = record
-            .pairs
-            .variables()
-            .map(|(name, value)| VariableRow {
-                key,
-                name: event::text(name),
-                value: event::text(value),
-            })
-            .collect();
+    /// The rows of a dialog's variables.
+    pub(super) fn variable_rows(&self, id: DialogId) -> Vec<VariableRow> {
+        let Some(record) = self.table.get(id) else { return Vec::new() };
+        let row = |(name, value)| VariableRow {
+            key: record.key,
+            name: event::text(name),
+            value: event::text(value),
+        };
+        record.pairs.variables().map(row).collect()
+    }
+
+    fn write_variables(
+        &mut self,
+        host: &mut impl Host<Dialog>,
+        id: DialogId,
+        haste: Haste,
+        ticket: Option<Ticket>,
+    ) -> usize {
+        let rows = self.variable_rows(id);
+        let count = rows.len();
         for row in rows {
-            let version = self.next_version(host);
-            host.store(Row::PutVariable(Box::new(row), version, haste));
+            self.counters.rows_too_long += u64::from(!row.fits());
+            let terms = self.terms(host, haste, ticket);
+            host.store(Row::PutVariable(Box::new(row), terms));
         }
+        count
     }
 
     /// A variable was set or removed.
@@ -117,12 +151,14 @@ impl Dialog {
         }
         let (key, value) = (record.key, record.pairs.variable(name).map(event::text));
         let (name, haste) = (event::text(name), self.haste());
-        let version = self.next_version(host);
+        let terms = self.terms(host, haste, None);
         host.store(match value {
             Some(value) => {
-                Row::PutVariable(Box::new(VariableRow { key, name, value }), version, haste)
+                let row = VariableRow { key, name, value };
+                self.counters.rows_too_long += u64::from(!row.fits());
+                Row::PutVariable(Box::new(row), terms)
             }
-            None => Row::RemoveVariable(key, name, version, haste),
+            None => Row::RemoveVariable(key, name, terms),
         });
     }
 
@@ -144,11 +180,11 @@ impl Dialog {
             record.pairs.variables().map(|(name, _)| event::text(name)).collect();
         let haste = self.haste();
         for name in names {
-            let version = self.next_version(host);
-            host.store(Row::RemoveVariable(key, name, version, haste));
+            let terms = self.terms(host, haste, None);
+            host.store(Row::RemoveVariable(key, name, terms));
         }
-        let version = self.next_version(host);
-        host.store(Row::Remove(key, version, haste));
+        let terms = self.terms(host, haste, None);
+        host.store(Row::Remove(key, terms));
         if let Some(record) = self.table.get_mut(id) {
             record.flags.set(Flags::STORED, false);
         }
@@ -159,7 +195,7 @@ impl Dialog {
         for _ in 0..FLUSH_MAX {
             let Some(id) = self.store.dirty.pop_front() else { break };
             if self.table.get(id).is_some_and(|record| record.flags.has(Flags::DIRTY)) {
-                self.write(host, id, Haste::Later);
+                self.write(host, id, Haste::Later, None);
             }
         }
         let rest = !self.store.dirty.is_empty();
@@ -167,7 +203,7 @@ impl Dialog {
         host.arm(host.now() + pause, Timer::Flush);
     }
 
-    fn row_of(&self, host: &impl Host<Dialog>, record: &Record) -> DialogRow {
+    pub(super) fn row_of(&self, host: &impl Host<Dialog>, record: &Record) -> DialogRow {
         let now = host.now();
         let of = |field| event::text(record.text(field));
         let leg = |side: Side| LegRow {
@@ -217,11 +253,13 @@ impl Dialog {
                     let known = self.table.by_key(row.key).is_some();
                     self.load(host, &row);
                     if !known && self.table.by_key(row.key).is_some() {
-                        host.store(Row::FindVariables(row.key, Ticket(1)));
+                        let tables = self.settings.database.tables;
+                        host.store(Row::FindVariables(row.key, tables));
                     }
                 }
                 variables.iter().for_each(|row| self.load_variable(host, row));
             }
+            Row::Settled(ticket, outcome) => self.settled(host, ticket, outcome),
             Row::Resync => self.walk(host, Walk::WriteAll),
             Row::Loaded(_) | Row::LoadedVariable(_) => {}
             // These go to storage, none comes from there.
@@ -230,6 +268,7 @@ impl Dialog {
             | Row::PutVariable(..)
             | Row::RemoveVariable(..)
             | Row::Find(..)
+            | Row::FindSlot(..)
             | Row::FindVariables(..) => {}
         }
     }
@@ -238,7 +277,28 @@ impl Dialog {
     pub(super) fn load_call(&mut self, host: &mut impl Host<Dialog>, call_id: &str) -> bool {
         let can = self.settings.database.mode != DbMode::None;
         if can {
-            host.store(Row::Find(call_id.to_owned(), Ticket(1)));
+            host.store(Row::Find(call_id.to_owned(), self.settings.database.tables));
+        }
+        can
+    }
+
+    /// The same on every shard.
+    pub(super) fn load_extra_everywhere(&mut self, host: &mut impl Host<Dialog>) -> bool {
+        let can = self.settings.database.mode != DbMode::None;
+        if can {
+            for shard in 0..host.map().count() {
+                self.tell_shard(host, strowger_sip::shard::ShardId(shard), Peer::LoadExtra);
+            }
+        }
+        can
+    }
+
+    /// Takes every dialog of storage that is at home on this shard and not known to it
+    /// (`dlg_db_load_extra`): what another node has left behind.
+    pub(super) fn load_extra(&mut self, host: &mut impl Host<Dialog>) -> bool {
+        let can = self.settings.database.mode != DbMode::None;
+        if can {
+            self.walk(host, Walk::Take);
         }
         can
     }
@@ -354,9 +414,8 @@ impl Dialog {
             self.has_shifts |= shift != 0;
         }
         if self.settings.database.mode == DbMode::Shutdown {
-            let version = self.next_version(host);
-            let name = row.name.clone();
-            host.store(Row::RemoveVariable(row.key, name, version, Haste::Later));
+            let terms = self.terms(host, Haste::Later, None);
+            host.store(Row::RemoveVariable(row.key, row.name.clone(), terms));
         }
     }
 
@@ -404,11 +463,23 @@ impl Dialog {
             self.store.is_flushing = false;
             return;
         };
-        let end = (from + FLUSH_MAX).min(self.table.slots());
+        let whole = match walk {
+            Walk::Lifetimes(..) | Walk::WriteAll => self.table.slots(),
+            Walk::Take => usize::try_from(self.settings.slots).unwrap_or(usize::MAX),
+        };
+        let step = if matches!(walk, Walk::Take) { TAKE_MAX } else { FLUSH_MAX };
+        let end = (from + step).min(whole);
         for slot in from..end {
+            if let (Walk::Take, Ok(slot)) = (&walk, u32::try_from(slot)) {
+                host.store(Row::FindSlot(slot, self.settings.database.tables));
+                continue;
+            }
             let Some((id, record)) = self.table.at(slot) else { continue };
             match &walk {
-                Walk::WriteAll => self.write(host, id, Haste::Later),
+                Walk::WriteAll => {
+                    self.write(host, id, Haste::Later, None);
+                }
+                Walk::Take => {}
                 Walk::Lifetimes(profile, group, seconds) => {
                     let is_in = match group {
                         Some(group) => {
@@ -423,7 +494,7 @@ impl Dialog {
                 }
             }
         }
-        if end < self.table.slots() {
+        if end < whole {
             self.store.walks.push_front((walk, end));
         }
         if self.store.walks.is_empty() {
@@ -439,13 +510,13 @@ impl Dialog {
             DbMode::None | DbMode::Realtime => {}
             DbMode::Delayed => {
                 while let Some(id) = self.store.dirty.pop_front() {
-                    self.write(host, id, Haste::Later);
+                    self.write(host, id, Haste::Later, None);
                 }
             }
             DbMode::Shutdown => {
                 for slot in 0..self.table.slots() {
                     if let Some((id, _)) = self.table.at(slot) {
-                        self.write(host, id, Haste::Later);
+                        self.write(host, id, Haste::Later, None);
                     }
                 }
             }

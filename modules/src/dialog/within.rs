@@ -236,6 +236,7 @@ impl Dialog {
     pub(super) fn close(&mut self, host: &mut impl Host<Dialog>, id: DialogId) {
         let (now, day) = (host.now(), today(host));
         let end_timeout = self.settings.end_timeout;
+        self.let_go(host, id);
         self.table.set_state(id, State::Deleted);
         self.release(host, id);
         if let Some(record) = self.table.get_mut(id) {

@@ -26,14 +26,18 @@ pub trait DispatcherRequest<'a, R: Routing, N> {
     /// // Chooses, sends, goes on to the next while destinations fail:
     /// Ok(request.dispatcher().relay(1, Algorithm::RoundRobin).await?.into())
     /// ```
-    fn dispatcher(&mut self) -> DispatcherOf<'_, 'a, R, N>;
+    fn dispatcher(&mut self) -> DispatcherOf<'_, 'a, R, N>
+    where
+        ListOf<R>: Has<Dispatcher, N>;
 }
 
-impl<'a, R: Routing, N> DispatcherRequest<'a, R, N> for Request<'a, R>
-where
-    ListOf<R>: Has<Dispatcher, N>,
-{
-    fn dispatcher(&mut self) -> DispatcherOf<'_, 'a, R, N> {
+// The bound is the method's and not the implementation's: then the compiler names the module that
+// is missing.
+impl<'a, R: Routing, N> DispatcherRequest<'a, R, N> for Request<'a, R> {
+    fn dispatcher(&mut self) -> DispatcherOf<'_, 'a, R, N>
+    where
+        ListOf<R>: Has<Dispatcher, N>,
+    {
         let (limit, key, domain) = (BRANCHES_MAX, None, false);
         DispatcherOf { request: self, limit, key, domain, place: PhantomData }
     }

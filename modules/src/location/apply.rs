@@ -23,6 +23,13 @@ use strowger_sip::storage::{Haste, Ticket, Version};
 use strowger_sip::time::{Duration, ms, secs};
 use strowger_sip::transport::{Flow, ListenerId, Listeners, Transport};
 
+/// How a change is told to others.
+#[derive(Clone, Copy, Debug, Default)]
+struct Manner {
+    quiet: bool,
+    presence: bool,
+}
+
 /// How one contact was changed, and what it was before.
 #[derive(Clone, Debug)]
 pub(crate) struct Undo {
@@ -45,7 +52,8 @@ impl Location {
         let settings = Rc::clone(&self.settings);
         let rules =
             PlanRules { matching: settings.matching, cseq_delay: settings.cseq_delay, now: today };
-        let (aor, quiet) = (change.aor.clone(), change.quiet);
+        let aor = change.aor.clone();
+        let manner = Manner { quiet: change.quiet, presence: change.presence };
         let plan = plan(self.contacts_here(&aor), change, &rules)?;
         if self.size().1 + plan.insert.len() > settings.contacts_max {
             return Err(Refusal::Full);
@@ -82,16 +90,16 @@ impl Location {
             if !promised {
                 self.write(host, &aor, kind, &contact);
             } else if !memory_only {
-                undo.push(Undo { ruid, version, before });
+                undo.push(Undo { ruid, version, before: before.clone() });
             }
-            self.tell(host, kind, &aor, contact, quiet);
+            self.tell(host, kind, &aor, (contact, before.as_ref()), manner);
         }
         let bindings = ordered(self.contacts_here(&aor), today, settings.desc_time_order);
         Ok((Done { added, updated, removed, bindings }, undo))
     }
 
     fn inserted(&mut self, host: &mut impl Host<Location>, contact: Contact) -> Contact {
-        let ruid = self.next_ruid(host);
+        let ruid = contact.facts.origin.prefix() + &self.next_ruid(host);
         let mut contact = contact.with_texts(&Texts { ruid: ruid.as_bytes(), ..contact.texts() });
         contact.facts.version = self.next_version(host);
         contact.facts.server_id = self.settings.server_id;
@@ -198,7 +206,7 @@ impl Location {
         for mut contact in gone {
             contact.facts.version = self.next_version(host);
             self.write(host, aor, kind, &contact);
-            self.tell(host, kind, aor, contact, false);
+            self.tell(host, kind, aor, (contact, None), Manner::default());
         }
     }
 
@@ -232,7 +240,7 @@ impl Location {
         let _ = self.keep(host, aor, contacts);
         for (kind, contact) in happened {
             self.write(host, aor, kind, &contact);
-            self.tell(host, kind, aor, contact, false);
+            self.tell(host, kind, aor, (contact, None), Manner::default());
         }
     }
 
@@ -275,6 +283,7 @@ impl Location {
             return;
         }
         let row = match kind {
+            ContactEventKind::Load => return,
             ContactEventKind::Insert | ContactEventKind::Update => {
                 put(host.listeners(), aor, contact, None, haste)
             }
@@ -293,12 +302,13 @@ impl Location {
         host: &mut impl Host<Location>,
         kind: ContactEventKind,
         aor: &Aor,
-        contact: Contact,
-        quiet: bool,
+        (contact, before): (Contact, Option<&Contact>),
+        Manner { quiet, presence }: Manner,
     ) {
         if host.is_heard() {
-            let bindings = self.contacts_here(aor).into();
-            host.publish(ContactEvent { kind, aor: aor.clone(), contact, bindings, quiet });
+            let only_time = before.is_some_and(|before| is_as_before(before, &contact));
+            let (aor, bindings) = (aor.clone(), self.contacts_here(aor).into());
+            host.publish(ContactEvent { kind, aor, contact, only_time, bindings, quiet, presence });
         }
     }
 
@@ -332,10 +342,12 @@ impl Location {
         let mut contacts = known.to_vec();
         let mut contact = reachable(row.contact.clone(), listener);
         contact.facts.version = self.next_version(host);
-        contacts.push(contact);
+        contacts.push(contact.clone());
         if self.keep(host, &aor, contacts).is_err() {
             self.counters.rows_refused += 1;
+            return;
         }
+        self.tell(host, ContactEventKind::Load, &aor, (contact, None), Manner::default());
     }
 
     fn forget_row(&mut self, host: &mut impl Host<Location>, row: &LocationRow) {
@@ -390,6 +402,12 @@ impl Location {
             _ => Some(row.aor.clone()),
         }
     }
+}
+
+/// Whether a contact has changed in nothing but its time.
+fn is_as_before(before: &Contact, after: &Contact) -> bool {
+    let facts = |contact: &Contact| (contact.facts.q, contact.facts.methods, contact.facts.reg_id);
+    before.texts() == after.texts() && facts(before) == facts(after)
 }
 
 pub(super) fn put(

@@ -6,7 +6,8 @@
 //! name the same binding.
 
 use super::aor::Aor;
-use super::contact::Contact;
+use super::contact::{Contact, Origin, Source};
+use super::import;
 use super::settings::Matching;
 use std::fmt;
 use strowger_sip::date::UnixTime;
@@ -34,6 +35,8 @@ pub struct Change {
     pub one_contact: bool,
     /// Whether those who publish are to leave this change out.
     pub quiet: bool,
+    /// Whether the address's presence is to be published.
+    pub presence: bool,
 }
 
 /// What is to become of the contacts.
@@ -47,6 +50,15 @@ pub enum Wish {
     Remove(Which),
     /// These are set or go.
     Set(Vec<Wanted>),
+    /// Another registrar tells of these. Contacts that were registered here stay as they are.
+    Import {
+        /// What it tells.
+        told: Vec<Wanted>,
+        /// Who tells it.
+        source: Source,
+        /// Whether it tells everything: what it has told before, and not this time, goes.
+        full: bool,
+    },
 }
 
 /// Which contacts of an address are meant.
@@ -172,6 +184,9 @@ pub(crate) fn plan(
             plan.remove = chosen(bindings, which)?;
             return Ok(plan);
         }
+        Wish::Import { told, source, full } => {
+            return import::plan(bindings, told, (*source, *full), rules);
+        }
         Wish::Set(_) => {}
     }
     let (contacts_max, one_contact) = (change.contacts_max, change.one_contact);
@@ -208,6 +223,14 @@ fn set(
         }
         match (wanted, found) {
             // Of two values for one binding the last counts.
+            (Wanted::Bind(contact), Some(place)) if is_imported(bindings.get(place)) => {
+                // It is registered here from this moment on, under a name that says so.
+                if !plan.remove.contains(&place) {
+                    plan.remove.push(place);
+                }
+                plan.insert.retain(|other| !is_same(other, &contact, rules.matching));
+                plan.insert.push(contact);
+            }
             (Wanted::Bind(contact), Some(place)) => {
                 plan.remove.retain(|removed| *removed != place);
                 plan.update.retain(|(updated, _)| *updated != place);
@@ -217,7 +240,8 @@ fn set(
                 plan.insert.retain(|other| !is_same(other, &contact, rules.matching));
                 plan.insert.push(contact);
             }
-            (Wanted::Unbind(_), Some(place)) => {
+            (Wanted::Unbind(contact), Some(place)) => {
+                plan.insert.retain(|other| !is_same(other, &contact, rules.matching));
                 plan.update.retain(|(updated, _)| *updated != place);
                 if !plan.remove.contains(&place) {
                     plan.remove.push(place);
@@ -231,7 +255,11 @@ fn set(
     Ok(())
 }
 
-fn check_count(
+fn is_imported(binding: Option<&Contact>) -> bool {
+    binding.is_some_and(|binding| binding.facts.origin != Origin::Local)
+}
+
+pub(super) fn check_count(
     bindings: &[Contact],
     plan: &Plan,
     (contacts_max, one_contact): (usize, bool),
@@ -287,7 +315,7 @@ fn age(binding: &Contact, change: &Change, rules: &PlanRules) -> Result<Age, Ref
 }
 
 /// Whether a contact of a request is this binding.
-fn is_same(old: &Contact, new: &Contact, matching: Matching) -> bool {
+pub(super) fn is_same(old: &Contact, new: &Contact, matching: Matching) -> bool {
     let (before, after) = (old.texts(), new.texts());
     if !before.instance.is_empty() && !after.instance.is_empty() {
         // RFC 5626 §6: instance and reg-id name a binding, wherever it is.
@@ -326,6 +354,7 @@ mod tests {
             contacts_max: 0,
             one_contact: false,
             quiet: false,
+            presence: false,
         }
     }
 

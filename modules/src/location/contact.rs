@@ -53,14 +53,43 @@ impl<'t> Texts<'t> {
     }
 }
 
+/// Names whoever tells of another registrar's contacts: those of one source are reconciled among
+/// themselves alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Source(pub u32);
+
 /// Where a contact came from; what was imported is never published again (RFC 3680).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
-    /// A REGISTER here, an RPC command, or storage.
+    /// A REGISTER here or an RPC command.
     #[default]
     Local,
-    /// Another registrar's document.
-    Imported,
+    /// Another registrar's document. Its name says so, in storage too.
+    Imported(Source),
+}
+
+/// What names of imported contacts begin with, here and in Kamailio.
+const IMPORTED: &str = "regi-";
+
+impl Origin {
+    /// What the name of a contact of this origin begins with.
+    pub(crate) fn prefix(self) -> String {
+        match self {
+            Origin::Local => String::new(),
+            Origin::Imported(Source(source)) => format!("{IMPORTED}{source:08x}-"),
+        }
+    }
+
+    /// The origin that a contact's name tells.
+    pub(crate) fn of_ruid(ruid: &str) -> Origin {
+        match ruid.strip_prefix(IMPORTED) {
+            Some(rest) => {
+                let source = rest.get(..8).and_then(|hex| u32::from_str_radix(hex, 16).ok());
+                Origin::Imported(Source(source.unwrap_or(0)))
+            }
+            None => Origin::Local,
+        }
+    }
 }
 
 /// A contact's numbers.
@@ -238,6 +267,14 @@ mod tests {
         let contact = contact.with_texts(&Texts { user_agent: &huge, ..texts });
         assert_eq!(contact.texts().user_agent, b"");
         assert_eq!(contact.texts().path, b"<sip:e;lr>");
+    }
+
+    #[test]
+    fn a_name_tells_where_its_contact_came_from() {
+        for origin in [Origin::Local, Origin::Imported(Source(0)), Origin::Imported(Source(!7))] {
+            assert_eq!(Origin::of_ruid(&format!("{}n1-0-5f", origin.prefix())), origin);
+        }
+        assert_eq!(Origin::of_ruid("regi-é"), Origin::Imported(Source(0)));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use super::aor::Aor;
 use super::contact::Contact;
+use super::peer::{Answer, Operation};
 use std::rc::Rc;
 
 /// What happened to a contact.
@@ -19,6 +20,8 @@ pub enum ContactEventKind {
     Delete,
     /// Its time was over.
     Expire,
+    /// Storage has brought it at start.
+    Load,
 }
 
 /// Something happened to a contact.
@@ -30,8 +33,43 @@ pub struct ContactEvent {
     pub aor: Aor,
     /// The contact, as it is after an insertion or update, as it was before a removal.
     pub contact: Contact,
+    /// An update that has changed nothing but its time.
+    pub only_time: bool,
     /// All contacts of the address after the change.
     pub bindings: Rc<[Contact]>,
     /// The change asks not to be published (`reginfo_disable_publish`).
     pub quiet: bool,
+    /// The change asks for presence to be published (`pua_set_publish`).
+    pub presence: bool,
+}
+
+/// To the location: a module of this shard wants something of an address that is at home here.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The module.
+    pub by: &'static str,
+    /// Stands in the [`Replied`] to it.
+    pub number: u64,
+    /// What it wants.
+    pub operation: Operation,
+}
+
+/// From the location: what became of it.
+#[derive(Clone, Debug)]
+pub struct Replied {
+    /// Which module has asked.
+    pub to: &'static str,
+    /// The number of its question.
+    pub number: u64,
+    /// The answer.
+    pub answer: Answer,
+}
+
+/// From the location at start: what others must know of its table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableFacts {
+    /// Its name.
+    pub table: String,
+    /// Whether the domain is part of an address's key.
+    pub use_domain: bool,
 }

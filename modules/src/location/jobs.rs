@@ -10,6 +10,7 @@ use super::aor::Aor;
 use super::apply::Undo;
 use super::change::Refusal;
 use super::contact::Contact;
+use super::event::{Asked, Replied};
 use super::peer::{Answer, Operation, Peer};
 use super::row::{LocationRow, Row};
 use super::settings::DbMode;
@@ -35,9 +36,11 @@ pub(super) type JobId = Id<JobMark>;
 
 /// Who hears how an operation ended.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asker {
-    pub(crate) shard: ShardId,
-    pub(crate) ask: AskId,
+pub(crate) enum Asker {
+    /// A routing of this shard or another one.
+    Routing { shard: ShardId, ask: AskId },
+    /// A module of this shard.
+    Module { by: &'static str, number: u64 },
 }
 
 /// An operation that waits for storage.
@@ -151,6 +154,15 @@ impl Location {
         Some(id)
     }
 
+    /// A module of this shard asks.
+    pub(super) fn asked(&mut self, host: &mut impl Host<Location>, asked: &Asked) {
+        let Asked { by, number, operation } = asked.clone();
+        match self.perform(host, operation) {
+            Ok(answer) => host.publish(Replied { to: by, number, answer }),
+            Err(job) => self.answer_to(job, Asker::Module { by, number }),
+        }
+    }
+
     /// Says who is to hear how a job ends.
     pub(super) fn answer_to(&mut self, job: JobId, asker: Asker) {
         if let Some(job) = self.jobs.get_mut(job) {
@@ -245,10 +257,13 @@ impl Location {
 
     fn deliver(&mut self, host: &mut impl Host<Location>, asker: Option<Asker>, answer: Answer) {
         match asker {
-            Some(Asker { shard, ask }) if shard == host.shard() => {
+            Some(Asker::Routing { shard, ask }) if shard == host.shard() => {
                 self.asks.answer(host, ask, answer);
             }
-            Some(Asker { shard, ask }) => host.tell(shard, Peer::Answer { ask, answer }),
+            Some(Asker::Routing { shard, ask }) => host.tell(shard, Peer::Answer { ask, answer }),
+            Some(Asker::Module { by, number }) => {
+                host.publish(Replied { to: by, number, answer });
+            }
             None => {}
         }
     }

@@ -11,9 +11,11 @@ mod apply;
 mod change;
 mod contact;
 mod event;
+mod import;
 mod jobs;
 mod keepalive;
 mod methods;
+mod notes;
 mod peer;
 mod resync;
 mod row;
@@ -28,8 +30,8 @@ pub(crate) use aor::unescape;
 pub use aor::{AOR_BYTES_MAX, Aor, AorFault, AorRules};
 pub(crate) use apply::{listener_of, socket_text};
 pub use change::{CONTACTS_PER_AOR_MAX, Change, Ordering, Refusal, Wanted, Which, Wish};
-pub use contact::{Contact, Facts, Origin, Texts};
-pub use event::{ContactEvent, ContactEventKind};
+pub use contact::{Contact, Facts, Origin, Source, Texts};
+pub use event::{Asked, ContactEvent, ContactEventKind, Replied, TableFacts};
 pub use methods::Methods;
 pub use peer::{Answer, Done, Operation, Peer};
 pub use row::{LOCATION, LocationRow, Row};
@@ -45,7 +47,9 @@ use std::rc::Rc;
 use streams::Streams;
 use strowger_sip::date::{Epoch, UnixTime};
 use strowger_sip::engine::slots::ContextId;
-use strowger_sip::module::{Command, Configured, Fault, Has, Heard, Host, Module, NodeFacts};
+use strowger_sip::module::{
+    Command, CommandNote, Configured, Event, Fault, Has, Heard, Host, MetricNote, Module, NodeFacts,
+};
 use strowger_sip::routing::{ListOf, Request, Routing};
 use strowger_sip::settings::Section;
 use strowger_sip::shard::ShardId;
@@ -197,7 +201,7 @@ impl Location {
             Ok(answer) => Begun::Answered(answer),
             Err(job) => {
                 let Some(ask) = self.ask(host, context) else { return self.overloaded() };
-                self.answer_to(job, Asker { shard: home, ask });
+                self.answer_to(job, Asker::Routing { shard: home, ask });
                 Begun::Asked(ask)
             }
         }
@@ -234,6 +238,9 @@ impl Location {
 
 impl Module for Location {
     const NAME: &'static str = "usrloc";
+    const METRICS: &'static [MetricNote] = notes::METRICS;
+    const COMMANDS: &'static [CommandNote] = notes::COMMANDS;
+    const LISTENS: bool = true;
     type Attached = ();
     type Peer = Peer;
     type Timer = Timer;
@@ -242,6 +249,14 @@ impl Module for Location {
 
     fn start(&mut self, host: &mut impl Host<Self>) {
         self.start_cleaning(host);
+        let (table, use_domain) = (self.settings.table.clone(), self.settings.use_domain);
+        host.publish(TableFacts { table, use_domain });
+    }
+
+    fn event(&mut self, host: &mut impl Host<Self>, event: &Event) {
+        if let Some(asked) = event.of::<Asked>() {
+            self.asked(host, asked);
+        }
     }
 
     fn timer(&mut self, host: &mut impl Host<Self>, timer: Timer) {
@@ -259,7 +274,7 @@ impl Module for Location {
         match message {
             Peer::Ask { ask, operation } => match self.perform(host, *operation) {
                 Ok(answer) => host.tell(from, Peer::Answer { ask, answer }),
-                Err(job) => self.answer_to(job, Asker { shard: from, ask }),
+                Err(job) => self.answer_to(job, Asker::Routing { shard: from, ask }),
             },
             Peer::Lost(connection) => self.lost(host, connection),
             Peer::Unused { connection, first } => self.unused(host, connection, first),

@@ -8,7 +8,7 @@
 //! Invariants: a record that cannot be used is a fault with table and key, never a panic.
 
 use super::aor::Aor;
-use super::contact::{Contact, Facts, Texts};
+use super::contact::{Contact, Facts, Origin, Texts};
 use super::methods::Methods;
 use std::sync::Arc;
 use strowger_sip::date::UnixTime;
@@ -283,6 +283,7 @@ fn facts(reader: &Reader<'_>) -> Result<Facts, RowFault> {
         reg_id: reader.integer("reg_id")?.unwrap_or(0),
         server_id: reader.integer("server_id")?.unwrap_or(0),
         natted: reader.integer::<i64>("keepalive")?.unwrap_or(0) != 0,
+        origin: Origin::of_ruid(reader.required_text("ruid")?),
         ..Facts::new(modified, expires)
     })
 }

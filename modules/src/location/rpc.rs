@@ -28,7 +28,7 @@ impl Location {
     ) -> Option<Result<String>> {
         let arguments: Vec<&str> = command.arguments.iter().map(String::as_str).collect();
         Some(match command.name.as_str() {
-            "ul.dump" => Ok(self.dump(host, arguments.first() == Some(&"brief"))),
+            "ul.dump" => self.dump(host, &arguments),
             "ul.lookup" => self.look_up(host, &arguments),
             "ul.add" => self.add(host, &arguments),
             "ul.rm" => self.remove(host, &arguments, |_| Ok(Which::All)),
@@ -46,22 +46,34 @@ impl Location {
         })
     }
 
-    fn dump(&self, host: &impl Host<Location>, brief: bool) -> String {
+    /// Everything, or the page that the last two arguments ask for: so many addresses, from the
+    /// place on that the page before has named as `next`.
+    fn dump(&self, host: &impl Host<Location>, arguments: &[&str]) -> Result<String> {
+        let brief = arguments.first() == Some(&"brief");
+        let limit = match number::<usize>(arguments, 1, "limit")? {
+            0 => usize::MAX,
+            limit => limit,
+        };
+        let from: usize = number(arguments, 2, "next")?;
         let today = self.today(host);
         let (addresses, contacts) = self.size();
-        json::object(|json| {
+        Ok(json::object(|json| {
             json.text("Domain", &self.settings.table);
             json.array("AoRs", |json| {
-                for record in self.table.iter().flat_map(|table| table.iter()) {
+                let records = self.table.iter().flat_map(|table| table.iter());
+                for record in records.skip(from).take(limit) {
                     json.object("", |json| {
                         write_record(json, &record.aor, &record.contacts, today, brief);
                     });
                 }
             });
+            if let Some(next) = from.checked_add(limit).filter(|next| *next < addresses) {
+                json.number("next", next as u64);
+            }
             json.object("Stats", |json| {
                 json.number("Records", addresses as u64).number("Contacts", contacts as u64);
             });
-        })
+        }))
     }
 
     fn look_up(&self, host: &impl Host<Location>, arguments: &[&str]) -> Result<String> {
@@ -138,6 +150,7 @@ impl Location {
             contacts_max: 0,
             one_contact: false,
             quiet: false,
+            presence: false,
         };
         match self.perform(host, Operation::Change(change)) {
             Ok(Answer::Refused(refusal)) => Err(fault(refusal)),

@@ -18,6 +18,7 @@
 //! message never blocks anybody for good.
 
 mod command;
+mod notes;
 pub mod settings;
 pub mod table;
 
@@ -28,7 +29,8 @@ use crate::permissions::PrefixTable;
 use std::marker::PhantomData;
 use std::net::IpAddr;
 use strowger_sip::module::{
-    Arrived, Command, Configured, Fault, Has, Host, Module, Never, NodeFacts, Verdict,
+    Arrived, Command, CommandNote, Configured, Fault, Has, Host, MetricNote, Module, Never,
+    NodeFacts, Verdict,
 };
 use strowger_sip::routing::{ListOf, Reply, Request, Routing};
 use strowger_sip::settings::Section;
@@ -153,6 +155,9 @@ impl Configured for Pike {
 
 impl Module for Pike {
     const NAME: &'static str = "pike";
+    const METRICS: &'static [MetricNote] = notes::METRICS;
+    const COMMANDS: &'static [CommandNote] = notes::COMMANDS;
+    const LIVE: &'static [&'static str] = &["*"];
     type Attached = ();
     type Peer = Peer;
     type Timer = Never;
@@ -163,6 +168,15 @@ impl Module for Pike {
         let (keys, shards) = (host.entropy().keys(), host.map().count());
         if let Some(limits) = &mut self.limits {
             limits.rates.start(keys, shards);
+        }
+    }
+
+    /// Sources begin anew when anything about them has changed.
+    fn renew(&mut self, host: &mut impl Host<Self>, fresh: Pike) {
+        let settings = |pike: &Pike| pike.limits.as_ref().map(|limits| limits.settings.clone());
+        if settings(self) != settings(&fresh) {
+            self.limits = fresh.limits;
+            self.start(host);
         }
     }
 

@@ -204,6 +204,7 @@ where
             contacts_max: 0,
             one_contact: false,
             quiet: false,
+            presence: false,
         };
         match self.locate(Operation::Change(change)).await {
             Located::Changed(done) => Ok(done.removed),

@@ -117,6 +117,7 @@ impl Reading<'_> {
             contacts_max: self.options.contacts_max.unwrap_or(self.settings.max_contacts),
             one_contact: self.options.one_contact,
             quiet: self.options.quiet,
+            presence: self.options.presence,
         };
         Ok(Registration { change, echo: Echo { gruu, outbound, path } })
     }

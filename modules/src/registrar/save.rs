@@ -57,6 +57,7 @@ pub struct SaveOptions {
     pub(super) flags: u32,
     pub(super) cflags: u32,
     pub(super) quiet: bool,
+    pub(super) presence: bool,
     pub(super) exact_expires: bool,
     pub(super) socket_from_header: bool,
 }
@@ -126,6 +127,13 @@ impl SaveOptions {
     #[must_use]
     pub fn flags(mut self, flags: u32, cflags: u32) -> SaveOptions {
         (self.flags, self.cflags) = (flags, cflags);
+        self
+    }
+
+    /// Publish the user's presence (`pua_set_publish`), as `[pua_usrloc]` says.
+    #[must_use]
+    pub fn presence(mut self) -> SaveOptions {
+        self.presence = true;
         self
     }
 

@@ -11,6 +11,7 @@ use crate::node::Desk;
 use std::sync::Arc;
 use std::time::Duration;
 use strowger_sip::module;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 /// How long shards may take. These machines freeze for a second now and then.
@@ -20,21 +21,53 @@ const WITHIN: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(super) struct Shards {
     desks: Vec<Desk>,
+    last: Arc<Mutex<Option<Report>>>,
 }
+
+/// The last report, and when it was asked for.
+type Report = (Instant, Arc<Vec<Summary>>);
 
 impl Shards {
     pub(super) fn new(desks: &[Desk]) -> Shards {
-        Shards { desks: desks.to_vec() }
+        Shards { desks: desks.to_vec(), last: Arc::default() }
     }
 
     /// How things are, by shard; `None` when one does not answer.
-    pub(super) async fn report(&self) -> Option<Vec<Summary>> {
+    async fn report(&self) -> Option<Vec<Summary>> {
         let (answer, answers) = flume::bounded(self.desks.len());
         self.desks.iter().for_each(|desk| desk.tell(Command::ReportTo(answer.clone())));
         drop(answer);
         let mut summaries = self.collect(&answers).await?;
         summaries.sort_by_key(|summary: &Summary| summary.shard);
         Some(summaries)
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.desks.len()
+    }
+
+    /// How things are, asked once for all who want to know at the same time: many scrapers cost a
+    /// shard no more than two.
+    pub(super) async fn report_shared(&self) -> Option<Arc<Vec<Summary>>> {
+        let arrived = Instant::now();
+        let mut last = self.last.lock().await;
+        if let Some((asked, summaries)) = &*last
+            && *asked >= arrived
+        {
+            return Some(Arc::clone(summaries));
+        }
+        let asked = Instant::now();
+        let summaries = Arc::new(self.report().await?);
+        *last = Some((asked, Arc::clone(&summaries)));
+        Some(summaries)
+    }
+
+    /// Has one shard do something; `None` when it does not answer.
+    pub(super) async fn command_one(&self, shard: usize, command: module::Command) -> Option<Done> {
+        let (answer, answers) = flume::bounded(1);
+        self.desks.get(shard)?.tell(Command::Do(Arc::new(command), answer));
+        timeout_at(Instant::now() + WITHIN, answers.recv_async()).await.ok()?.ok()
     }
 
     /// Has every shard do something; `None` when one does not answer.

@@ -6,13 +6,23 @@
 //! number, size and time.
 
 mod ask;
+mod commands;
+mod dump;
+mod listing;
+mod live;
 mod merge;
 mod metrics;
+mod page;
+mod paging;
+mod process;
 mod rpc;
 mod settings;
+mod statistics;
 
+pub use listing::table as command_table;
 pub use settings::{ControlListen, ControlSettings};
 
+use crate::control::Order;
 use crate::node::Running;
 use crate::storage::Storage;
 use ask::Shards;
@@ -23,12 +33,15 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use commands::Node;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use page::Format;
+use process::Process;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -49,18 +62,36 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// What handlers work with.
 #[derive(Debug)]
 struct Plane {
-    node: rpc::Node,
+    node: Node,
     token: Option<String>,
     compat_names: bool,
+}
+
+/// What the control plane is told of the node.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Names by which the node is known beside its addresses.
+    pub aliases: Vec<String>,
+    /// Where orders to the node go.
+    pub orders: mpsc::Sender<Order>,
 }
 
 /// Starts the thread; says where it listens, ports filled in.
 ///
 /// # Errors
 /// When the address cannot be had.
-pub fn start(running: &Running, settings: &ControlSettings) -> io::Result<String> {
-    let counter = running.storage.as_ref().map(Storage::counter);
-    let node = rpc::Node { shards: Shards::new(&running.desks), counter, since: Instant::now() };
+pub fn start(running: &Running, settings: &ControlSettings, facts: Facts) -> io::Result<String> {
+    let node = Node {
+        shards: Shards::new(&running.desks),
+        counter: running.storage.as_ref().map(Storage::counter),
+        since: Instant::now(),
+        notes: Arc::clone(&running.notes),
+        listeners: running.listeners.clone(),
+        aliases: facts.aliases.into(),
+        orders: facts.orders,
+        reload: running.reload.clone(),
+        resets: Arc::default(),
+    };
     let (token, compat_names) = (settings.token.clone(), settings.compat_names);
     let service = router(Plane { node, token, compat_names });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -162,10 +193,22 @@ async fn authorize(
         .into_response()
 }
 
-async fn metrics(State(plane): State<Arc<Plane>>) -> Response {
-    let Some(shards) = plane.node.shards.report().await else { return unanswered() };
-    let page = metrics::page(&shards, plane.node.since.elapsed(), plane.compat_names);
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response()
+async fn metrics(State(plane): State<Arc<Plane>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let format = Format::of(accept);
+    let Some(shards) = plane.node.shards.report_shared().await else { return unanswered() };
+    let counter = plane.node.counter.clone();
+    let storage = tokio::task::spawn_blocking(move || counter?.summary()).await.ok().flatten();
+    let source = metrics::Source {
+        notes: &plane.node.notes,
+        shards: &shards,
+        storage: storage.as_ref(),
+        process: &Process::read(),
+        uptime: plane.node.since.elapsed(),
+        own: &[],
+    };
+    let page = metrics::page(&source, plane.compat_names, format);
+    ([(header::CONTENT_TYPE, format.content_type())], page).into_response()
 }
 
 async fn rpc(State(plane): State<Arc<Plane>>, body: Bytes) -> Response {
@@ -176,7 +219,7 @@ async fn rpc(State(plane): State<Arc<Plane>>, body: Bytes) -> Response {
 
 /// Whether every shard still turns.
 async fn healthz(State(plane): State<Arc<Plane>>) -> Response {
-    match plane.node.shards.report().await {
+    match plane.node.shards.report_shared().await {
         Some(_) => "ok\n".into_response(),
         None => unanswered(),
     }
@@ -184,7 +227,7 @@ async fn healthz(State(plane): State<Arc<Plane>>) -> Response {
 
 /// Whether new calls are taken.
 async fn ready(State(plane): State<Arc<Plane>>) -> Response {
-    match plane.node.shards.report().await {
+    match plane.node.shards.report_shared().await {
         Some(shards) if shards.iter().any(|shard| shard.draining) => {
             (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
         }

@@ -40,6 +40,7 @@ pub(crate) use whole::{Whole, existing, read_whole};
 
 use std::fmt;
 use std::io;
+use strowger_sip::settings::Section;
 use strowger_sip::storage::{Place, Rows, Table};
 
 /// Why storage did not start, or an order of the operator's was not carried out.
@@ -100,11 +101,20 @@ impl std::error::Error for StorageError {}
 
 /// Every table that a list of modules declares, once, with the module that reads it at start.
 pub fn tables<W: Rows>() -> Vec<(Place, &'static Table)> {
-    let mut tables: Vec<(Place, &'static Table)> = Vec::new();
-    W::tables(0, &mut |place, table| {
-        if tables.iter().all(|(_, known)| known.name != table.name) {
-            tables.push((place, table));
-        }
-    });
+    let mut tables = Vec::new();
+    W::tables(0, &mut |place, table| once(&mut tables, place, table));
     tables
+}
+
+/// The same in the names that the configuration gives them.
+pub fn configured_tables<W: Rows>(root: &mut Section<'_>) -> Vec<(Place, &'static Table)> {
+    let mut tables = Vec::new();
+    W::configured_tables(0, root, &mut |place, table| once(&mut tables, place, table));
+    tables
+}
+
+fn once(tables: &mut Vec<(Place, &'static Table)>, place: Place, table: &'static Table) {
+    if tables.iter().all(|(_, known)| known.name != table.name) {
+        tables.push((place, table));
+    }
 }

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use strowger_sip::settings::{Section, Unit};
+use strowger_sip::storage::{Place, Rows, Table};
 use strowger_sip::time::{ms, secs};
 
 /// Shorter than a module waits for its answer (`modules/src/location/jobs.rs`: 4 s), so that it
@@ -128,6 +129,8 @@ pub struct StorageSettings {
     pub batch_rows: usize,
     /// `fetch_rows`: rows of one batch while loading.
     pub fetch_rows: u32,
+    /// The tables in the names that the configuration gives them; `None` for the modules' own.
+    pub tables: Option<Vec<(Place, &'static Table)>>,
 }
 
 impl StorageSettings {
@@ -141,7 +144,13 @@ impl StorageSettings {
             queue_bytes: bytes(QUEUE_MIB),
             batch_rows: size(BATCH_ROWS),
             fetch_rows: narrow(FETCH_ROWS),
+            tables: None,
         }
+    }
+
+    /// The tables of these modules, as they are named here.
+    pub(super) fn tables_of<W: Rows>(&self) -> Vec<(Place, &'static Table)> {
+        self.tables.clone().unwrap_or_else(super::tables::<W>)
     }
 
     /// Reads `[storage]`; `None` without a `url`: then everything is kept in memory alone.
@@ -171,6 +180,7 @@ impl StorageSettings {
             queue_bytes: bytes(queue_mib),
             batch_rows: size(batch_rows),
             fetch_rows: narrow(fetch_rows),
+            tables: None,
         })
     }
 }

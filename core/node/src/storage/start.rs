@@ -14,7 +14,7 @@ use super::sql::Dialect;
 use super::summary::StorageSummary;
 use super::thread::{Event, Mailbox, Thread};
 use super::writer::Writer;
-use super::{SchemaFault, StorageError, schema, tables};
+use super::{SchemaFault, StorageError, schema};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -80,6 +80,11 @@ impl Counter {
         self.tables.iter().find(|table| table.name == name).copied()
     }
 
+    /// How storage is; `None` when its thread does not answer.
+    pub fn summary(&self) -> Option<StorageSummary> {
+        ask_summary(&self.tell)
+    }
+
     /// Counts as of this date; the error says why the database does not say.
     pub fn count(&self, table: &'static Table, what: Count, now: UnixTime) -> Result<u64, String> {
         let (sender, counted) = mpsc::channel();
@@ -98,8 +103,7 @@ impl fmt::Debug for Storage {
 impl Storage {
     /// How it is; `None` when its thread does not answer.
     pub fn summary(&self) -> Option<StorageSummary> {
-        let (sender, summary) = mpsc::channel();
-        (self.tell)(Control::Report(sender)).then(|| summary.recv_timeout(ANSWER_WITHIN).ok())?
+        ask_summary(&self.tell)
     }
 
     /// Who counts what the database has.
@@ -121,6 +125,11 @@ impl Storage {
     }
 }
 
+fn ask_summary(tell: &Tell) -> Option<StorageSummary> {
+    let (sender, summary) = mpsc::channel();
+    tell(Control::Report(sender)).then(|| summary.recv_timeout(ANSWER_WITHIN).ok())?
+}
+
 impl Drop for Storage {
     fn drop(&mut self) {
         if self.thread.is_some() {
@@ -136,6 +145,7 @@ pub fn start<W: Rows>(
     rings: Vec<Ring>,
 ) -> Result<(Storage, Vec<Outlet<W>>), StorageError> {
     let settings = Arc::new(settings.clone());
+    let tables = settings.tables_of::<W>().into_iter().map(|(_, table)| table).collect();
     let (events, inbox) = flume::bounded(EVENTS_MAX);
     let (mut outlets, mut mailboxes, mut loading) = (Vec::new(), Vec::new(), Vec::new());
     for (shard, ring) in rings.into_iter().enumerate() {
@@ -165,7 +175,6 @@ pub fn start<W: Rows>(
         .spawn(move || LocalSet::new().block_on(&runtime, live))
         .map_err(StorageError::Thread)?;
     let tell = Arc::new(move |control| events.send(Event::Control(control)).is_ok());
-    let tables = tables::<W>().into_iter().map(|(_, table)| table).collect();
     let storage = Storage { tell, tables, thread: Some(thread) };
     match ready.recv() {
         Ok(Ok(())) => Ok((storage, outlets)),
@@ -181,7 +190,8 @@ async fn prepare<W: Rows>(settings: &StorageSettings) -> Result<Writer, StorageE
         database: database(),
         cause: failure.to_string(),
     };
-    let tables: Vec<&'static Table> = tables::<W>().into_iter().map(|(_, table)| table).collect();
+    let known = settings.tables_of::<W>();
+    let tables: Vec<&'static Table> = known.into_iter().map(|(_, table)| table).collect();
     let mut connection = connect(settings).await.map_err(unreachable)?;
     if connection.dialect() == Dialect::Sqlite {
         schema::create(&mut connection, &tables).await.map_err(unreachable)?;
@@ -225,8 +235,11 @@ async fn load_all<W: Rows>(
         if let Some(hint) = connection.dialect().before_paging() {
             connection.say(hint).await?;
         }
-        let loaded: Vec<(Place, &'static Table)> =
-            tables::<W>().into_iter().filter(|(_, table)| table.loaded_at_start).collect();
+        let loaded: Vec<(Place, &'static Table)> = settings
+            .tables_of::<W>()
+            .into_iter()
+            .filter(|(_, table)| table.loaded_at_start)
+            .collect();
         for place in loaded {
             let rows = settings.fetch_rows;
             load::table(&mut connection, place, rows, &shards, &mut report).await?;
@@ -422,7 +435,7 @@ mod tests {
         let shown = error.to_string();
         assert!(shown.contains("table things: version 2, 3 is needed"), "{shown}");
         assert!(shown.contains("strowger db migrate"), "{shown}");
-        assert_eq!(tables::<Row>().len(), 1);
+        assert_eq!(super::super::tables::<Row>().len(), 1);
         assert_eq!(THINGS.version, 3);
     }
 }

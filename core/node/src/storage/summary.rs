@@ -1,8 +1,9 @@
 //! What storage counts.
 //!
-//! For: the line at exit, and later the control plane.
+//! For: the line at exit, and the control plane.
 
 use std::fmt;
+use strowger_sip::histogram::Histogram;
 
 /// How storage is, and what it has done since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct StorageSummary {
     pub skipped: u64,
     /// Notes that a shard had no room for.
     pub notes_lost: u64,
+    /// How long each batch took to write.
+    pub latency: Histogram,
 }
 
 impl fmt::Display for StorageSummary {

@@ -326,6 +326,9 @@ impl<W: Rows> Thread<W> {
     fn settle(&mut self, now: Instant, written: Written) {
         let Written { writer, batch, fates, failure, unusable } = written;
         let done = fates.iter().filter(|fate| **fate == super::pending::Fate::Done).count();
+        if let Link::Busy { since } = &self.link {
+            self.summary.latency.note(now.duration_since(*since));
+        }
         self.summary.batches += 1;
         self.summary.written += u64::try_from(done).unwrap_or(u64::MAX);
         let fate = |place| fates.get(place).copied().unwrap_or(super::pending::Fate::Failed);

@@ -20,6 +20,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 use strowger_sip::buffer::{Buffer, Pool};
 use strowger_sip::limits::Limits;
+use strowger_sip::module::MetricNote;
+use strowger_sip::module::notes::Kind;
 use strowger_sip::shard::ShardId;
 use strowger_sip::time::Instant;
 use strowger_sip::transaction::Slab;
@@ -41,11 +43,25 @@ const HELD_BYTES_MAX: usize = 64 << 20;
 const BACK_PRESSURE_BYTES: usize = 64 << 10;
 
 macro_rules! stream_counters {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+    ($($(#[doc = $help:literal])* $name:ident: $kind:ident),* $(,)?) => {
         /// What the connections of one shard count.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct StreamCounters {
-            $($(#[$doc])* pub $name: u64,)*
+            $($(#[doc = $help])* pub $name: u64,)*
+        }
+
+        impl StreamCounters {
+            /// What each of them means: the words that stand with it here.
+            pub const NOTES: &'static [MetricNote] = &[$(MetricNote {
+                name: concat!("tcp_", stringify!($name)),
+                kind: Kind::$kind,
+                help: concat!($($help),*),
+            }),*];
+
+            /// Calls `each` with every count and its name.
+            pub fn each(&self, each: &mut impl FnMut(&'static str, u64)) {
+                $(each(concat!("tcp_", stringify!($name)), self.$name);)*
+            }
         }
 
         impl fmt::Display for StreamCounters {
@@ -60,40 +76,40 @@ macro_rules! stream_counters {
 
 stream_counters! {
     /// Messages received.
-    received,
+    received: Counter,
     /// Messages that the kernel took for sending.
-    sent,
+    sent: Counter,
     /// Connections that peers opened.
-    accepted,
+    accepted: Counter,
     /// Connections opened to peers, established or not.
-    opened,
+    opened: Counter,
     /// Connections that have ended, for whatever reason.
-    closed,
+    closed: Counter,
     /// Connections of peers refused for a bound: all, or those of one source.
-    refused,
+    refused: Counter,
     /// Connections that were not established.
-    connect_failed,
+    connect_failed: Counter,
     /// Connections closed because they had been idle.
-    idle,
+    idle: Counter,
     /// Connections closed because the peer did not finish a message, or sent none.
-    slow,
+    slow: Counter,
     /// Connections closed because the peer took nothing.
-    blocked,
+    blocked: Counter,
     /// Streams that could not be cut into messages.
-    broken,
+    broken: Counter,
     /// Octets that were put into queues.
-    queued_bytes,
+    queued_bytes: Counter,
     /// Messages that could not be sent.
-    unsent,
+    unsent: Counter,
     /// Messages written to a connection that ended before its peer was heard again; whoever sent
     /// them is told, and is often past it: the answer came over another connection.
-    doubtful,
+    doubtful: Counter,
     /// Messages sent another way because their connection was lost.
-    redirected,
+    redirected: Counter,
     /// Times that a message had to wait for room in the lane to its home shard.
-    stalled,
+    stalled: Counter,
     /// Connections alive.
-    connections,
+    connections: Gauge,
 }
 
 /// The connections of one shard.

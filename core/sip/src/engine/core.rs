@@ -6,6 +6,7 @@
 
 use super::incoming::{Incoming, IncomingPool};
 use super::order::CallOrder;
+use super::plan::Plan;
 use super::slots::{
     BranchState, Cancelling, ClientId, ClientMachine, ClientMark, ClientSlot, Context, ContextId,
     ContextMark, Owner, Relayed, ServerId, ServerMachine, ServerMark, ServerSlot, TimerKey, Watch,
@@ -21,6 +22,7 @@ use crate::module::host::NotSent;
 use crate::module::list::Types;
 use crate::proxy::blocklist::Blocklist;
 use crate::proxy::branch::{Branch, Digest};
+use crate::proxy::held::Holds;
 use crate::proxy::identity::Identity;
 use crate::proxy::overload::Overload;
 use crate::proxy::resolver::Resolver;
@@ -74,6 +76,8 @@ pub struct Core<S: Types> {
     pub(crate) events: VecDeque<Event>,
     /// Modules' answers, sent at the end of the call.
     pub(crate) replies: VecDeque<(ServerId, Reply)>,
+    /// Responses that modules keep from going upstream.
+    pub(crate) holds: Holds,
     /// Orders about calls of this shard, carried out at the end of the call.
     pub(crate) orders: VecDeque<CallOrder>,
     pub(crate) pool: Pool,
@@ -108,12 +112,21 @@ pub(crate) struct Scratch {
     pub(crate) head: Head,
     /// The INVITE that an ACK or CANCEL is built from.
     pub(crate) sent_head: Head,
-    pub(crate) edits: Edits,
     pub(crate) reply_edits: Edits,
+    pub(crate) via: Vec<u8>,
+    /// Boxed, like the plans: they change hands with every request that is sent.
+    pub(crate) forwarding: Option<Box<Forwarding>>,
+    #[expect(clippy::vec_box, reason = "a plan changes hands, and is large")]
+    pub(crate) plans: Vec<Box<Plan>>,
+}
+
+/// Texts of a request that is forwarded.
+#[derive(Default)]
+pub(crate) struct Forwarding {
+    pub(crate) edits: Edits,
     pub(crate) via: Vec<u8>,
     pub(crate) params: Vec<u8>,
     pub(crate) record_route: [Vec<u8>; 2],
-    pub(crate) plans: Vec<super::plan::Plan>,
 }
 
 impl<S: Types> Core<S> {
@@ -143,6 +156,7 @@ impl<S: Types> Core<S> {
             inbox: VecDeque::new(),
             events: VecDeque::new(),
             replies: VecDeque::new(),
+            holds: Holds::default(),
             orders: VecDeque::new(),
             pool: Pool::default(),
             incomings: IncomingPool::default(),

@@ -5,13 +5,15 @@
 //! Invariants: after every call no routing is left that could go on; the same inputs and seed give
 //! the same actions, byte for byte.
 
+mod command;
 pub(crate) mod core;
 mod expire;
 pub mod incoming;
-mod key;
+pub(crate) mod key;
 pub(crate) mod order;
 pub(crate) mod plan;
 mod receive;
+mod renew;
 pub mod slots;
 
 pub use order::{CallChange, CallOrder};
@@ -22,7 +24,8 @@ use crate::limits::{Limits, UDP_MTU};
 use crate::message::ParseError;
 use crate::metrics::{Messages, Metrics};
 use crate::module::list::{Hooks, ModuleList, Types};
-use crate::module::{Command, Event, Fault, Modules};
+use crate::module::notes::EachReading;
+use crate::module::{Command, Event, Fault, MetricNote, Modules, Notes};
 use crate::proxy::blocklist::BlocklistRules;
 use crate::proxy::cancel::Why;
 use crate::proxy::rules::{OverloadRules, Rules};
@@ -279,7 +282,10 @@ impl<R: Routing> Engine<R> {
         out: &mut ActionsOf<R>,
     ) -> Option<Result<String, Fault>> {
         let mut answer = None;
-        self.run(now, out, |state| answer = state.modules.command(&mut state.core, command));
+        self.run(now, out, |state| {
+            answer = state.modules.command(&mut state.core, command);
+            answer = answer.take().or_else(|| command::answer(state, command));
+        });
         answer
     }
 
@@ -311,6 +317,26 @@ impl<R: Routing> Engine<R> {
         let delay = self.desk.with(|state| state.core.overload.delay());
         each("queueing_delay_micros", u64::try_from(delay.as_micros()).unwrap_or(u64::MAX));
         self.desk.with(|state| state.modules.metrics(each));
+    }
+
+    /// Shows what has labels, and durations.
+    pub fn readings(&self, each: &mut EachReading<'_>) {
+        self.desk.with(|state| {
+            command::memory(state, each);
+            state.modules.readings(each);
+        });
+    }
+
+    /// What its counts and commands mean.
+    pub fn notes() -> Notes {
+        let mut notes = Notes::default();
+        notes.metrics.extend(Metrics::NOTES);
+        notes.metrics.extend(command::METRICS);
+        notes.commands.extend(command::COMMANDS);
+        let delay = "How long the last messages waited in a queue before they were handled.";
+        notes.metrics.push(MetricNote::gauge("queueing_delay_micros", delay));
+        <ListOf<R> as Types>::describe(&mut notes);
+        notes
     }
 
     /// Whether new calls are refused.
@@ -412,7 +438,8 @@ enum Next<P> {
     Message(P),
 }
 
-fn next_step<L: Types>(state: &mut State<L>) -> Option<Next<L::Peer>> {
+fn next_step<L: ModuleList>(state: &mut State<L>) -> Option<Next<L::Peer>> {
+    state.answer_refused();
     let core = &mut state.core;
     if let Some(wake) = core.woken.pop_front() {
         return Some(Next::Wake(wake));

@@ -6,8 +6,11 @@
 //! nothing.
 
 use super::core::State;
-use super::slots::ContextId;
+use super::slots::{ClientId, ClientMachine, ContextId, Owner};
+use crate::limits::Limits;
+use crate::message::{Head, StatusCode};
 use crate::module::list::ModuleList;
+use crate::proxy::cancel::Why;
 use crate::routing::Reply;
 
 /// What to do with the requests of a call that are still being routed.
@@ -24,7 +27,7 @@ pub struct CallOrder {
 /// See [`CallOrder`].
 #[derive(Clone, Debug)]
 pub enum CallChange {
-    /// As if the caller had cancelled.
+    /// As if the caller had cancelled; an INVITE that a module has sent is cancelled, too.
     Cancel,
     /// Answer with this.
     Reply(Reply),
@@ -52,4 +55,31 @@ pub(crate) fn carry_out<L: ModuleList>(state: &mut State<L>, order: &CallOrder) 
             CallChange::Reply(reply) => state.answer(id, reply),
         }
     }
+    if matches!(order.what, CallChange::Cancel) {
+        for id in own_invites(state, order) {
+            state.cancel_client(id, Why::Status(StatusCode::REQUEST_TERMINATED));
+        }
+    }
+}
+
+/// The INVITEs of this call that a module has sent.
+fn own_invites<L: ModuleList>(state: &State<L>, order: &CallOrder) -> Vec<ClientId> {
+    let mut head = Head::default();
+    let mut is_of_call = |bytes: &[u8]| {
+        if head.parse(bytes, &Limits::STREAM).is_err() {
+            return false;
+        }
+        let message = head.message(bytes);
+        message.call_id().is_ok_and(|call_id| *call_id == *order.call_id)
+            && message.cseq().is_ok_and(|cseq| cseq.number == order.cseq)
+    };
+    let mut found = Vec::new();
+    for (id, slot) in state.core.clients.iter() {
+        if let (Owner::Module(_), ClientMachine::Invite(machine)) = (slot.owner, &slot.machine)
+            && machine.sent().is_some_and(|sent| is_of_call(&sent.bytes))
+        {
+            found.push(id);
+        }
+    }
+    found
 }

@@ -7,19 +7,29 @@
 
 use super::header::HeaderName;
 use super::line;
+use super::marks::Marks;
 use super::octet::{slice, trim};
 
 /// The value of the first Call-ID header, in either form and any case; `None` when there is none.
 pub fn scan_call_id(bytes: &[u8]) -> Option<&[u8]> {
-    let mut at = line::single(bytes, line::first(bytes)).next;
+    let mut marks = Marks::new(bytes);
+    let mut at = line::first(bytes);
+    at = match line::plain(bytes, marks.next(at)) {
+        Some(line) => line.next,
+        None => line::single(bytes, at).next,
+    };
     while at < bytes.len() && line::blank(bytes, at).is_none() {
+        let plain = line::plain(bytes, marks.next(at));
         if let Some(b'c' | b'C' | b'i' | b'I') = bytes.get(at)
             && let Ok((name_end, colon)) = line::name(bytes, at)
             && HeaderName::from_bytes(slice(bytes, at, name_end)) == HeaderName::CallId
         {
             return Some(trim(slice(bytes, colon + 1, line::folded(bytes, colon).end)));
         }
-        at = line::folded(bytes, at).next;
+        at = match plain {
+            Some(line) if !matches!(bytes.get(line.next), Some(b' ' | b'\t')) => line.next,
+            Some(_) | None => line::folded(bytes, at).next,
+        };
     }
     None
 }

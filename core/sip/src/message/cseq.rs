@@ -5,7 +5,7 @@
 //! Invariants: a number is below 2^31 (§8.1.1.5).
 
 use super::error::{ParseCause, ParseError};
-use super::method::Method;
+use super::method::{Method, MethodKind};
 use super::octet::{Cursor, DIGIT, TOKEN, decimal};
 
 /// A sequence number and a method.
@@ -23,25 +23,54 @@ const NUMBER_LIMIT: u32 = 1 << 31;
 impl<'a> CSeq<'a> {
     /// Reads a CSeq value.
     pub fn parse(value: &'a [u8]) -> Result<CSeq<'a>, ParseError> {
-        let mut cursor = Cursor::new(value);
-        cursor.skip_lws();
-        let start = cursor;
-        let digits = cursor.take(DIGIT);
-        let after_digits = cursor.at();
-        cursor.skip_lws();
-        if digits.is_empty() || cursor.at() == after_digits {
-            return Err(cursor.unexpected());
+        match plain(value) {
+            Some(cseq) => Ok(cseq),
+            None => judge(value),
         }
-        let Some(number) = decimal(digits).filter(|number| *number < NUMBER_LIMIT) else {
-            return Err(ParseError { cause: ParseCause::OutOfRange, ..start.unexpected() });
-        };
-        let method = cursor.take(TOKEN);
-        cursor.skip_lws();
-        if method.is_empty() || cursor.peek().is_some() {
-            return Err(cursor.unexpected());
-        }
-        Ok(CSeq { number, method: Method::from_bytes(method) })
     }
+}
+
+/// A value of the common kind: few digits, one blank, a known method.
+#[inline]
+fn plain(value: &[u8]) -> Option<CSeq<'_>> {
+    let mut number = 0;
+    for (at, byte) in value.iter().enumerate().take(DIGITS_PLAIN + 1) {
+        match byte {
+            b'0'..=b'9' if at < DIGITS_PLAIN => number = number * 10 + u32::from(byte - b'0'),
+            b' ' if at > 0 => {
+                let method = Method::from_bytes(value.get(at + 1..)?);
+                let is_known = method.kind() != MethodKind::Other;
+                return is_known.then_some(CSeq { number, method });
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// As many digits never reach `NUMBER_LIMIT`.
+const DIGITS_PLAIN: usize = 9;
+
+/// Any value, and what is wrong with it.
+fn judge(value: &[u8]) -> Result<CSeq<'_>, ParseError> {
+    let mut cursor = Cursor::new(value);
+    cursor.skip_lws();
+    let start = cursor;
+    let digits = cursor.take(DIGIT);
+    let after_digits = cursor.at();
+    cursor.skip_lws();
+    if digits.is_empty() || cursor.at() == after_digits {
+        return Err(cursor.unexpected());
+    }
+    let Some(number) = decimal(digits).filter(|number| *number < NUMBER_LIMIT) else {
+        return Err(ParseError { cause: ParseCause::OutOfRange, ..start.unexpected() });
+    };
+    let method = cursor.take(TOKEN);
+    cursor.skip_lws();
+    if method.is_empty() || cursor.peek().is_some() {
+        return Err(cursor.unexpected());
+    }
+    Ok(CSeq { number, method: Method::from_bytes(method) })
 }
 
 #[cfg(test)]
@@ -52,6 +81,29 @@ mod tests {
     fn leading_zeros_and_folds_are_allowed() {
         let cseq = CSeq::parse(b"0009\r\n  INVITE").expect("a CSeq");
         assert_eq!(cseq, CSeq { number: 9, method: Method::Invite });
+    }
+
+    #[test]
+    fn the_common_kind_is_read_like_any_other() {
+        for text in [
+            "1 INVITE",
+            "999999999 BYE",
+            "0 ACK",
+            "1000000000 BYE",
+            "007 OPTIONS",
+            "12 invite",
+            "12 ",
+            " 12 ACK",
+            "12  ACK",
+            "12 ACK ",
+            "12\tACK",
+            "12 STRANGE",
+            "",
+        ] {
+            let (text, read) = (text.as_bytes(), CSeq::parse(text.as_bytes()));
+            assert_eq!(read, judge(text), "{}", text.escape_ascii());
+            assert!(plain(text).is_none_or(|cseq| Ok(cseq) == judge(text)));
+        }
     }
 
     #[test]

@@ -144,6 +144,28 @@ impl HeaderName {
         if matches { *candidate } else { HeaderName::Other }
     }
 
+    /// Recognises a known name of up to 15 octets that a colon follows at once, and tells its
+    /// length. The line must hold no octet up to CR: only then does setting one bit make a letter
+    /// of nothing else.
+    #[inline]
+    pub(super) fn before_colon(line: &[u8]) -> Option<(HeaderName, usize)> {
+        let word = u64::from_le_bytes(*line.first_chunk()?);
+        let colon = lowest_colon(word);
+        let (key, length) = if colon != 0 {
+            ([up_to(word, colon), 0], colon.trailing_zeros() / 8)
+        } else {
+            let second = u64::from_le_bytes(*line.get(8..)?.first_chunk()?);
+            let colon = lowest_colon(second);
+            if colon == 0 {
+                return None;
+            }
+            ([word | LOWER_CASE, up_to(second, colon)], 8 + colon.trailing_zeros() / 8)
+        };
+        let found = *HASHED.get(hash(key))?;
+        let (known, name) = KEYS.get(usize::from(found))?;
+        (*known == key).then_some((*name, length as usize))
+    }
+
     /// The name as the RFCs write it.
     pub fn canonical(self) -> &'static str {
         match NAMED.get(self as usize) {
@@ -206,6 +228,94 @@ const fn table() -> [u8; SLOTS] {
     table
 }
 
+/// A name of up to 15 octets in small letters, eight of them a word, the first one lowest.
+type Key = [u64; 2];
+
+/// One in each octet of a word.
+const EACH: u64 = u64::from_le_bytes([1; 8]);
+
+/// The bit that small letters have and capitals have not.
+const LOWER_CASE: u64 = EACH << 5;
+
+/// The highest bit of the first octet that is a colon; 0 when none is.
+#[inline]
+fn lowest_colon(word: u64) -> u64 {
+    let differing = word ^ (EACH * b':' as u64);
+    let colons = differing.wrapping_sub(EACH) & !differing & (EACH << 7);
+    colons & colons.wrapping_neg()
+}
+
+/// The octets before the one that a colon was found in.
+#[inline]
+fn up_to(word: u64, colon: u64) -> u64 {
+    (word | LOWER_CASE) & ((colon >> 7) - 1)
+}
+
+/// Found by trial, like the factors of `slot`.
+const FACTOR: u64 = 0x8349_7471_d024_6ccb;
+
+/// Where a key stands in `HASHED`.
+#[inline]
+const fn hash([first, second]: Key) -> usize {
+    ((first ^ second.rotate_left(31)).wrapping_mul(FACTOR) >> 55) as usize
+}
+
+/// Long names and compact forms.
+static KEYS: [(Key, HeaderName); KEYS_COUNT] = keys();
+
+const KEYS_COUNT: usize = {
+    let (mut count, mut index) = (0, 0);
+    while index < NAMED.len() {
+        count += (NAMED[index].1.len() < 16) as usize + (NAMED[index].2 != 0) as usize;
+        index += 1;
+    }
+    count
+};
+
+const fn keys() -> [(Key, HeaderName); KEYS_COUNT] {
+    let mut keys = [([0; 2], HeaderName::Other); KEYS_COUNT];
+    let (mut count, mut index) = (0, 0);
+    while index < NAMED.len() {
+        let (variant, name, compact, _) = NAMED[index];
+        if name.len() < 16 {
+            keys[count] = (key(name.as_bytes()), variant);
+            count += 1;
+        }
+        if compact != 0 {
+            keys[count] = (key(&[compact]), variant);
+            count += 1;
+        }
+        index += 1;
+    }
+    keys
+}
+
+const fn key(name: &[u8]) -> Key {
+    let mut key = [0; 2];
+    let mut at = 0;
+    while at < name.len() {
+        let octet = name[at].to_ascii_lowercase();
+        assert!(octet == b'-' || octet.is_ascii_lowercase(), "a name of other octets");
+        key[at / 8] |= (octet as u64) << (at % 8 * 8);
+        at += 1;
+    }
+    key
+}
+
+static HASHED: [u8; SLOTS] = hashed();
+
+const fn hashed() -> [u8; SLOTS] {
+    let mut table = [NONE; SLOTS];
+    let mut index = 0;
+    while index < KEYS_COUNT {
+        let at = hash(KEYS[index].0);
+        assert!(table[at] == NONE, "two keys share a slot: find another factor");
+        table[at] = index as u8;
+        index += 1;
+    }
+    table
+}
+
 /// Compact forms, by the low five bits of their letter.
 static LETTERS: [u8; 32] = letters();
 
@@ -241,6 +351,26 @@ mod tests {
         assert_eq!(HeaderName::from_bytes(b"v"), HeaderName::Via);
         assert_eq!(HeaderName::from_bytes(b"I"), HeaderName::CallId);
         assert_eq!(HeaderName::from_bytes(b"l").compact(), Some('l'));
+    }
+
+    #[test]
+    fn a_name_before_a_colon_is_recognised_like_a_name_alone() {
+        let known = NAMED.iter().flat_map(|(_, canonical, compact, _)| {
+            let compact = char::from(*compact).to_string();
+            [canonical.to_string(), canonical.to_uppercase(), canonical.to_lowercase(), compact]
+        });
+        for name in known.filter(|name| name != "\0") {
+            let line = format!("{name}: a value that is long enough: for a word");
+            let known = (HeaderName::from_bytes(name.as_bytes()), name.len());
+            let found = HeaderName::before_colon(line.as_bytes());
+            assert_eq!(found, (name.len() < 16).then_some(known), "{name}");
+            for other in [format!("{name} : 12345678"), format!("x{name}: 12345678")] {
+                assert_eq!(HeaderName::before_colon(other.as_bytes()), None, "{other}");
+            }
+        }
+        for line in ["", ":", ": 12345678", "To:", "g: 12345678", "V\u{61}\u{301}: 12345678"] {
+            assert_eq!(HeaderName::before_colon(line.as_bytes()), None, "{line}");
+        }
     }
 
     #[test]

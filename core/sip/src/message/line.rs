@@ -29,6 +29,15 @@ pub(super) fn cause(bytes: &[u8], fault: usize) -> ParseCause {
     bytes.get(fault).map_or(ParseCause::UnexpectedEnd, |byte| ParseCause::UnexpectedByte(*byte))
 }
 
+/// The line that ends at the first octet that could end it; `None` when it is not CRLF.
+#[inline]
+pub(super) fn plain(bytes: &[u8], end: usize) -> Option<Line> {
+    match bytes.get(end..)? {
+        [b'\r', b'\n', ..] => Some(Line { end, next: end + 2, unclean: false, fault: None }),
+        _ => None,
+    }
+}
+
 /// Reads the start line, which cannot be continued.
 #[inline]
 pub(super) fn single(bytes: &[u8], at: usize) -> Line {

@@ -15,7 +15,7 @@ use super::header::HeaderName;
 use super::list::List;
 use super::method::Method;
 use super::name_addr::NameAddr;
-use super::octet::{TOKEN, all, decimal, is_lws, slice, trim, trim_end};
+use super::octet::{TOKEN, all, decimal, is_dark, is_lws, slice, trim, trim_end};
 use super::status::StatusCode;
 use super::uri::Uri;
 use super::via::Via;
@@ -80,8 +80,8 @@ impl<'a> Message<'a> {
     /// status 500, since a response is never answered.
     pub fn start_line(self) -> StartLine<'a> {
         match self.head.start {
-            Start::Request { method, uri } => StartLine::Request {
-                method: Method::from_bytes(method.of(self.bytes)),
+            Start::Request { kind, method, uri } => StartLine::Request {
+                method: Method::of(kind, method.of(self.bytes)),
                 uri: uri.of(self.bytes),
             },
             Start::Response { status, reason } => {
@@ -99,18 +99,20 @@ impl<'a> Message<'a> {
     }
 
     /// The method of a request.
+    #[inline]
     pub fn method(self) -> Option<Method<'a>> {
-        match self.start_line() {
-            StartLine::Request { method, .. } => Some(method),
-            StartLine::Response { .. } => None,
+        match self.head.start {
+            Start::Request { kind, method, .. } => Some(Method::of(kind, method.of(self.bytes))),
+            Start::Response { .. } | Start::Unread => None,
         }
     }
 
     /// The Request-URI as written.
+    #[inline]
     pub fn request_uri(self) -> Option<&'a [u8]> {
-        match self.start_line() {
-            StartLine::Request { uri, .. } => Some(uri),
-            StartLine::Response { .. } => None,
+        match self.head.start {
+            Start::Request { uri, .. } => Some(uri.of(self.bytes)),
+            Start::Response { .. } | Start::Unread => None,
         }
     }
 
@@ -135,7 +137,7 @@ impl<'a> Message<'a> {
     #[inline]
     pub fn header(self, name: HeaderName) -> Option<Field<'a>> {
         let (_, entry) = self.head.find(name)?;
-        Some(self.field(&entry))
+        Some(self.field(entry))
     }
 
     /// All fields of that name, in order.
@@ -182,7 +184,15 @@ impl<'a> Message<'a> {
 
     /// The first value of a header that is a list.
     fn first_value(self, name: HeaderName) -> Result<Value<'a>, ParseError> {
-        self.values(name).next().ok_or_else(|| missing(name))
+        let Some((_, entry)) = self.head.find(name) else { return Err(missing(name)) };
+        // The first field has a value, as a rule.
+        match List::new(entry.value.of(self.bytes)).next() {
+            Some(item) => {
+                let offset = entry.value.start as usize + item.offset;
+                Ok(Value { bytes: item.bytes, offset })
+            }
+            None => self.values(name).next().ok_or_else(|| missing(name)),
+        }
     }
 
     /// The topmost Via.
@@ -193,6 +203,18 @@ impl<'a> Message<'a> {
     /// All Via values, topmost first.
     pub fn vias(self) -> impl Iterator<Item = Result<Via<'a>, ParseError>> + Clone + 'a {
         self.values(HeaderName::Via).map(parse_via)
+    }
+
+    /// The Via values below the topmost one.
+    pub(crate) fn vias_below_top(
+        self,
+    ) -> impl Iterator<Item = Result<Via<'a>, ParseError>> + Clone + 'a {
+        self.values(HeaderName::Via).skip(1).map(parse_via)
+    }
+
+    /// The Via value with this many others above it.
+    pub fn via_below(self, above: usize) -> Option<Result<Via<'a>, ParseError>> {
+        self.values(HeaderName::Via).nth(above).map(parse_via)
     }
 
     /// From.
@@ -234,6 +256,9 @@ impl<'a> Message<'a> {
     /// Call-ID: a word, case-sensitive (§20.8).
     pub fn call_id(self) -> Result<&'a [u8], ParseError> {
         let field = self.required(HeaderName::CallId)?;
+        if !field.value.is_empty() && is_dark(field.value) {
+            return Ok(field.value);
+        }
         let at = field.value.iter().position(|byte| is_lws(*byte) || *byte == 0);
         let cause = match at.and_then(|at| field.value.get(at)) {
             Some(byte) => ParseCause::UnexpectedByte(*byte),
@@ -333,19 +358,15 @@ impl<'a> Message<'a> {
 
     #[inline]
     pub(super) fn field(self, entry: &Entry) -> Field<'a> {
-        let start = entry.start as usize;
-        let end = entry.end as usize;
-        let colon = start + usize::from(entry.colon);
-        let value = trim_end(slice(self.bytes, colon + 1, end));
-        let blanks = value.iter().position(|byte| !is_lws(*byte)).unwrap_or(value.len());
-        let name_bytes = trim_end(slice(self.bytes, start, colon));
+        let (start, end) = (entry.start as usize, entry.end as usize);
+        let name_bytes = trim_end(slice(self.bytes, start, start + usize::from(entry.colon)));
         debug_assert!(all(name_bytes, TOKEN));
         Field {
             name: entry.name,
             name_bytes,
-            value: slice(value, blanks, value.len()),
+            value: entry.value.of(self.bytes),
             line: start..end,
-            value_offset: colon + 1 + blanks,
+            value_offset: entry.value.start as usize,
         }
     }
 }

@@ -19,6 +19,7 @@ mod header;
 mod host;
 mod line;
 mod list;
+mod marks;
 #[expect(clippy::module_inception, reason = "the view is what the folder is about")]
 mod message;
 mod method;
@@ -54,6 +55,7 @@ pub use stream::{Frame, FrameError, Framer};
 pub use transport::TransportName;
 pub use uri::{Scheme, Uri};
 pub use uri_builder::UriBuilder;
+pub(crate) use via::ViaParams;
 pub use via::{MAGIC_COOKIE, Via};
 pub use write::{
     Reply, RequestChanges, ResponseChanges, RouteChanges, TopVia, write_ack, write_cancel,

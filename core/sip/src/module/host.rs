@@ -10,6 +10,7 @@ use crate::engine::core::Core;
 use crate::engine::slots::{ContextId, ServerId, TimerKey};
 use crate::entropy::Entropy;
 use crate::message::{Host as MessageHost, Uri};
+use crate::proxy::held::HeldId;
 use crate::proxy::resolver::{Known, Place, Question, order};
 use crate::proxy::target;
 use crate::routing::Reply;
@@ -73,6 +74,18 @@ pub trait Host<M: Module> {
     /// Answers a request in its server transaction, after this call; for a request that the module
     /// took over ([`super::Verdict::Taken`]) or ends early. A second final answer is ignored.
     fn reply(&mut self, transaction: ServerId, reply: Reply);
+    /// Keeps the response that the hook [`Module::response`] shows from going upstream, edits of
+    /// all modules included; only a 2xx to INVITE that came from downstream. `None` when it cannot
+    /// be held. Whoever holds one ends that, by a timer if need be: it has none of its own.
+    fn hold(&mut self, transaction: ServerId) -> Option<HeldId>;
+    /// Sends a response that was held; `false` when its transaction has gone. Not within the hook
+    /// that held it.
+    fn release(&mut self, held: HeldId) -> bool;
+    /// Answers with this in the place of a response that was held, after this call. Where another
+    /// 2xx has gone upstream, nothing does.
+    fn refuse(&mut self, held: HeldId, reply: Reply);
+    /// Drops a response that was held, a copy of one that is.
+    fn discard(&mut self, held: HeldId);
     /// Cancels or answers what is being routed of a call of this shard, after this call.
     fn order(&mut self, order: CallOrder);
     /// Sends a request of our own in a client transaction of this shard. `bytes` is complete but
@@ -219,6 +232,18 @@ impl<S: Has<M, N>, M: Module, N> Host<M> for HostAt<'_, S, M, N> {
     }
     fn reply(&mut self, transaction: ServerId, reply: Reply) {
         self.core.replies.push_back((transaction, reply));
+    }
+    fn hold(&mut self, transaction: ServerId) -> Option<HeldId> {
+        self.core.hold(transaction)
+    }
+    fn release(&mut self, held: HeldId) -> bool {
+        self.core.release_held(held)
+    }
+    fn refuse(&mut self, held: HeldId, reply: Reply) {
+        self.core.refuse_held(held, reply);
+    }
+    fn discard(&mut self, held: HeldId) {
+        self.core.discard_held(held);
     }
     fn order(&mut self, order: CallOrder) {
         self.core.orders.push_back(order);

@@ -6,7 +6,8 @@
 //! Not here: what hooks mean (`mod.rs`).
 
 use super::host::HostAt;
-use super::{Arrived, Command, Departing, Event, Fault, Heard, Module, Outgoing, Verdict};
+use super::notes::EachReading;
+use super::{Arrived, Command, Departing, Event, Fault, Heard, Module, Notes, Outgoing, Verdict};
 use crate::engine::core::Core;
 use crate::message::Edits;
 use crate::shard::ShardId;
@@ -63,6 +64,8 @@ pub trait Types: Sized + 'static {
     type Row: Send + 'static;
     /// Whether any of them listens to events.
     const LISTENS: bool;
+    /// Adds what each of them says about itself.
+    fn describe(notes: &mut Notes);
 }
 
 impl Types for Nil {
@@ -72,6 +75,7 @@ impl Types for Nil {
     type Token = Never;
     type Row = Never;
     const LISTENS: bool = false;
+    fn describe(_: &mut Notes) {}
 }
 
 impl<H: Module, T: Types> Types for Cons<H, T> {
@@ -81,6 +85,12 @@ impl<H: Module, T: Types> Types for Cons<H, T> {
     type Token = Either<H::Token, T::Token>;
     type Row = Either<H::Row, T::Row>;
     const LISTENS: bool = H::LISTENS || T::LISTENS;
+    fn describe(notes: &mut Notes) {
+        notes.modules.push(H::NAME);
+        notes.metrics.extend(H::METRICS);
+        notes.commands.extend(H::COMMANDS);
+        T::describe(notes);
+    }
 }
 
 /// Proof that module `M` stands in this list at place `N`.
@@ -178,6 +188,10 @@ pub trait Hooks<S: Types, N>: Types {
     fn command(&mut self, core: &mut Core<S>, command: &Command) -> Option<Result<String, Fault>>;
     /// [`Module::metrics`] of each.
     fn metrics(&self, each: &mut dyn FnMut(&'static str, u64));
+    /// [`Module::readings`] of each.
+    fn readings(&self, each: &mut EachReading<'_>);
+    /// [`Module::renew`] of each.
+    fn renew(&mut self, core: &mut Core<S>, fresh: Self);
     /// The sum of [`Module::live`].
     fn live(&self) -> usize;
 }
@@ -209,6 +223,8 @@ impl<S: Types, N> Hooks<S, N> for Nil {
         None
     }
     fn metrics(&self, _: &mut dyn FnMut(&'static str, u64)) {}
+    fn readings(&self, _: &mut EachReading<'_>) {}
+    fn renew(&mut self, _: &mut Core<S>, _: Nil) {}
     fn live(&self) -> usize {
         0
     }
@@ -292,6 +308,15 @@ where
         self.head.metrics(each);
         self.tail.metrics(each);
     }
+    fn readings(&self, each: &mut EachReading<'_>) {
+        self.head.readings(each);
+        self.tail.readings(each);
+    }
+    fn renew(&mut self, core: &mut Core<S>, fresh: Self) {
+        let Cons { head, tail } = fresh;
+        self.head.renew(&mut HostAt::<S, H, N>::new(core), head);
+        self.tail.renew(core, tail);
+    }
     fn live(&self) -> usize {
         self.head.live() + self.tail.live()
     }
@@ -336,4 +361,4 @@ macro_rules! tuples {
         Cons { head: $first, tail: tuples!(@value $($rest)*) }
     };
 }
-tuples!(A B C D E F G H I J K L);
+tuples!(A B C D E F G H I J K L M N O P);

@@ -11,11 +11,13 @@ pub mod configured;
 pub mod event;
 pub mod host;
 pub mod list;
+pub mod notes;
 
 pub use configured::{Configured, ConfiguredModules, NodeFacts};
 pub use event::Event;
 pub use host::{Host, Reach};
 pub use list::{Cons, Either, Has, Modules, Never, Nil, Succ, Zero};
+pub use notes::{CommandNote, MetricNote, Notes};
 
 use crate::engine::incoming::Incoming;
 use crate::engine::slots::{ContextId, ServerId};
@@ -23,17 +25,28 @@ use crate::message::{Edits, Message, StatusCode};
 use crate::routing::Reply;
 use crate::shard::ShardId;
 use crate::transport::{ConnectionId, Flow};
+use notes::EachReading;
 use std::cell::Cell;
 
 /// A module: one instance on each shard.
 ///
 /// Hooks have empty defaults; a module writes the ones it needs. `host` is the module's view of its
 /// shard: the time, what to send, its timers, its peers on other shards.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a module",
+    note = "a module is a type with `impl Module`: `Registrar`, `Dialog`, or one of your own"
+)]
 pub trait Module: Sized + 'static {
     /// The module's name in configuration, commands and metrics.
     const NAME: &'static str;
     /// Whether it wants to hear other modules' events; see [`Module::event`].
     const LISTENS: bool = false;
+    /// What each of its counts means; `/metrics` shows one without a note as untyped.
+    const METRICS: &'static [MetricNote] = &[];
+    /// Its commands; parameters of one without a note have no names.
+    const COMMANDS: &'static [CommandNote] = &[];
+    /// Keys of its section that can change while it runs, `*` for all; see [`Module::renew`].
+    const LIVE: &'static [&'static str] = &[];
     /// What the module hangs on a transaction, for example the id of a dialog; freed with it.
     type Attached: Default + 'static;
     /// What its instances on different shards tell each other.
@@ -134,6 +147,18 @@ pub trait Module: Sized + 'static {
         let _ = each;
     }
 
+    /// Shows what has labels, and durations, each with a name of [`Module::METRICS`]. There are few
+    /// labels, and what they may say is bounded by the configuration.
+    fn readings(&self, each: &mut EachReading<'_>) {
+        let _ = each;
+    }
+
+    /// Takes over the settings of [`Module::LIVE`] from an instance that was made of a changed
+    /// configuration and never ran.
+    fn renew(&mut self, host: &mut impl Host<Self>, fresh: Self) {
+        let _ = (host, fresh);
+    }
+
     /// How many objects the module keeps alive because of traffic; a drained shard has none.
     fn live(&self) -> usize {
         0
@@ -221,6 +246,12 @@ pub struct Fault {
     pub code: u16,
     /// One sentence for the operator.
     pub message: String,
+}
+
+impl Fault {
+    /// Not a refusal: the answer takes a while, and [`Fault::message`] is the ticket by which the
+    /// same command, with `@ticket` before it, is asked for it again.
+    pub const LATER: u16 = 102;
 }
 
 #[cfg(test)]

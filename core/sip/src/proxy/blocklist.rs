@@ -96,6 +96,23 @@ impl Blocklist {
         }
     }
 
+    /// The destinations that are left out, the oldest first, and until when.
+    pub(crate) fn iter(
+        &self,
+        now: Instant,
+    ) -> impl Iterator<Item = (Transport, SocketAddr, Instant)> {
+        self.order.iter().filter_map(move |(transport, address)| {
+            let until = *self.until.get(&(*transport, *address))?;
+            (until > now).then_some((*transport, *address, until))
+        })
+    }
+
+    /// Forgets all of them.
+    pub(crate) fn forget(&mut self) {
+        self.until.clear();
+        self.order.clear();
+    }
+
     /// Whether a destination is left out. One over a connection that is open is reachable.
     pub(crate) fn holds(&self, flow: &Flow, now: Instant) -> bool {
         let listed = || self.until.get(&(flow.transport, flow.remote));

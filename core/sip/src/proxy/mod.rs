@@ -13,6 +13,7 @@ pub(crate) mod cancel;
 pub(crate) mod choice;
 pub(crate) mod flow_token;
 pub(crate) mod forward;
+pub mod held;
 pub(crate) mod identity;
 pub(crate) mod overload;
 pub(crate) mod reply;

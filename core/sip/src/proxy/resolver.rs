@@ -160,8 +160,12 @@ impl<W> Resolver<W> {
         waiters
     }
 
+    /// How many names are remembered: with addresses, without, and asked for.
+    pub(crate) fn len(&self) -> [usize; 3] {
+        [self.known.len(), self.missing.len(), self.waiting.len()]
+    }
+
     /// Forgets every answer, for an operator who has changed a zone.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the command `dns.delete_all`"))]
     pub(crate) fn forget(&mut self) {
         self.known.clear();
         self.missing.clear();

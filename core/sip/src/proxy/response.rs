@@ -114,7 +114,7 @@ fn in_transaction<L: ModuleList>(
         Some(slot) if matches!(slot.owner, Owner::Branch { .. })
     );
     // §16.7 step 3: without another Via it was meant for this node, and nobody waits for it here.
-    if relayed && !matches!(message.vias().nth(1), Some(Ok(_))) {
+    if relayed && !matches!(message.via_below(1), Some(Ok(_))) {
         state.core.metrics.via_mismatch_dropped += 1;
         return;
     }
@@ -122,6 +122,7 @@ fn in_transaction<L: ModuleList>(
     match owner {
         Owner::Cancel | Owner::Replica { .. } => {}
         Owner::Module(token) => {
+            state.cancel_if_wanted(client);
             if news != News::Nothing {
                 state.modules.answered(&mut state.core, token, Heard::Response(message));
             }
@@ -448,8 +449,11 @@ impl<L: ModuleList> State<L> {
             request: request.as_deref(),
             suppress: &suppress,
         };
+        self.core.show(server, status);
         self.modules.response(&mut self.core, &departing, &mut edits);
-        if !(suppress.get() && status.is_provisional()) {
+        let held = self.core.keep(request.as_ref(), (message, status), &edits);
+        let kept = held || (suppress.get() && status.is_provisional());
+        if !kept {
             relay_in_transaction(&mut self.core, server, message, status, &edits);
         }
         self.core.scratch.reply_edits = edits;
@@ -514,7 +518,7 @@ fn relay_in_transaction<S: Types>(
 
 /// §16.11: a response to a request that was forwarded without a transaction.
 fn relay_stateless<L: ModuleList>(state: &mut State<L>, digest: u64, message: Message<'_>) {
-    let Some(Ok(previous)) = message.vias().nth(1) else {
+    let Some(Ok(previous)) = message.via_below(1) else {
         state.core.metrics.unmatched_responses_dropped += 1;
         return;
     };

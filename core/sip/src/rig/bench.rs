@@ -49,10 +49,16 @@ impl<R: Routing> Bench<R> {
     /// A shard at the start of its time, made as the edge makes one.
     pub fn new(setup: Setup<R>) -> Bench<R> {
         let listeners = setup.listeners.clone();
+        Bench::of(Engine::new(setup), listeners, Instant::START)
+    }
+
+    /// An engine that has not run yet, at this time: what the start of a process finds, or its
+    /// restart after a while.
+    pub fn of(engine: Engine<R>, listeners: Listeners, now: Instant) -> Bench<R> {
         Bench {
-            engine: Engine::new(setup),
+            engine,
             listeners,
-            now: Instant::START,
+            now,
             out: ActionsOf::<R>::default(),
             sent: Vec::new(),
             peers: Vec::new(),

@@ -135,6 +135,39 @@ fn one_line(text: &str) -> String {
     text.chars().filter(|c| !matches!(c, '\r' | '\n' | '\0')).collect()
 }
 
+/// A provisional response, 101 to 199: what may be sent before the answer.
+///
+/// ```
+/// use strowger_sip::routing::{Progress, Reply};
+/// let queued = Progress::of(Reply::new(182).reason("Two calls before you"));
+/// assert!(queued.is_some() && Progress::of(Reply::busy_here()).is_none());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress(Reply);
+
+impl Progress {
+    /// 180 Ringing.
+    pub fn ringing() -> Progress {
+        Progress(Reply::new(180))
+    }
+
+    /// 183 Session Progress.
+    pub fn session() -> Progress {
+        Progress(Reply::new(183))
+    }
+
+    /// This reply; `None` when it is final, or 100, which the node sends by itself.
+    pub fn of(reply: Reply) -> Option<Progress> {
+        let fits = reply.status().is_provisional() && reply.status().code() != 100;
+        fits.then_some(Progress(reply))
+    }
+
+    /// The reply that it is.
+    pub fn reply(&self) -> &Reply {
+        &self.0
+    }
+}
+
 impl From<EditError> for Reply {
     /// An edit that was refused is a fault of the routing: 500.
     fn from(_: EditError) -> Reply {

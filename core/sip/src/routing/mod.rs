@@ -6,15 +6,18 @@
 //! or storage's answer, a pause. Nothing of the shard's state is borrowed across an await.
 
 mod answer;
+mod attempt;
 mod checks;
 pub(crate) mod desk;
 mod local;
+mod measure;
 mod policy;
 mod relay;
 mod request;
 pub(crate) mod task;
 
-pub use answer::{Answer, Failed, Outcome, Planned, Reply};
+pub use answer::{Answer, Failed, Outcome, Planned, Progress, Reply};
+pub use attempt::Attempt;
 pub use checks::{ChargingVector, DateCheck};
 pub use local::{Completion, LocalRequest};
 pub use policy::{Branch, Policy, Response};

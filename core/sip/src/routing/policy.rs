@@ -5,12 +5,15 @@
 //! Not here: deciding where a request goes; that is `Routing::request`.
 
 use super::local::Completions;
+use super::measure::{self, Measures, Waiting};
 use super::{ListOf, Reply, Request, Routing};
 use crate::engine::slots::ContextId;
 use crate::engine::{CallChange, CallOrder};
 use crate::message::{EditError, Edits, Message, StatusCode, Uri};
+use crate::module::notes::EachReading;
 use crate::module::{
-    Arrived, Command, Departing, Event, Fault, Has, Heard, Host, Module, Outgoing,
+    Arrived, Command, CommandNote, Departing, Event, Fault, Has, Heard, Host, MetricNote, Module,
+    Outgoing, Verdict,
 };
 use crate::shard::ShardId;
 use crate::transport::{Flow, Listeners};
@@ -22,22 +25,48 @@ use std::rc::Rc;
 pub struct Policy<R> {
     routing: Rc<R>,
     pub(super) completions: Completions,
+    measures: Measures,
 }
 
 impl<R: Routing> Policy<R> {
     pub(crate) fn new(routing: Rc<R>) -> Policy<R> {
-        Policy { routing, completions: Completions::default() }
+        Policy { routing, completions: Completions::default(), measures: Measures::default() }
     }
 }
 
 impl<R: Routing> Module for Policy<R> {
     const NAME: &'static str = "routing";
     const LISTENS: bool = R::LISTENS;
-    type Attached = ();
+    const COMMANDS: &'static [CommandNote] = &[
+        CommandNote::each("tm.cancel", "callid cseq", "Cancels a request that is being routed."),
+        CommandNote::each(
+            "tm.reply_callid",
+            "code reason callid cseq",
+            "Answers a request that is being routed.",
+        ),
+    ];
+    const METRICS: &'static [MetricNote] = measure::NOTES;
+    type Attached = Waiting;
     type Peer = CallOrder;
     type Timer = ();
     type Token = ContextId;
     type Row = ();
+
+    fn request(&mut self, host: &mut impl Host<Self>, request: &Arrived<'_>) -> Verdict {
+        let now = host.now();
+        if let Some(waiting) = request.transaction.and_then(|id| host.attached(id)) {
+            waiting.begin(now, request.incoming);
+        }
+        Verdict::Continue
+    }
+
+    fn renew(&mut self, _: &mut impl Host<Self>, fresh: Self) {
+        self.routing = fresh.routing;
+    }
+
+    fn readings(&self, each: &mut EachReading<'_>) {
+        self.measures.each(each);
+    }
 
     fn forward(
         &mut self,
@@ -66,7 +95,11 @@ impl<R: Routing> Module for Policy<R> {
         response: &Departing<'_>,
         edits: &mut Edits,
     ) {
-        let Departing { status, message, request, suppress, flow, .. } = *response;
+        let Departing { status, message, request, suppress, flow, transaction } = *response;
+        let now = host.now();
+        if let Some(waiting) = host.attached(transaction) {
+            self.measures.note(now, waiting, status);
+        }
         let ours = &|uri: &Uri<'_>| host.is_ours(uri);
         let request = request.map(|request| request.message());
         let mut response = Response { status, message, flow, request, suppress, ours, edits };

@@ -5,7 +5,7 @@
 //! sent, so a later read sees what was received.
 
 use super::desk::Desk;
-use super::{Destination, Failed, ListOf, Relay, Reply, Routing};
+use super::{Destination, Failed, ListOf, Progress, Relay, Reply, Routing};
 use crate::engine::core::{Core, State};
 use crate::engine::incoming::Incoming;
 use crate::engine::plan::{Plan, Span, Target};
@@ -280,16 +280,14 @@ impl<'a, R: Routing> Request<'a, R> {
         })
     }
 
-    /// Sends a provisional response, 101 to 199, to an INVITE. 100 was sent already.
-    pub fn progress(&mut self, reply: &Reply) {
-        if reply.status().is_provisional() && reply.status().code() != 100 {
-            self.with(|state| {
-                let slot = state.core.contexts.get(self.context);
-                if let Some(server) = slot.and_then(|slot| slot.server) {
-                    state.reply(server, reply);
-                }
-            });
-        }
+    /// Sends a provisional response to an INVITE. 100 was sent already.
+    pub fn progress(&mut self, progress: &Progress) {
+        self.with(|state| {
+            let slot = state.core.contexts.get(self.context);
+            if let Some(server) = slot.and_then(|slot| slot.server) {
+                state.reply(server, progress.reply());
+            }
+        });
     }
 
     /// Waits; other requests go on meanwhile.

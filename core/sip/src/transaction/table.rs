@@ -140,7 +140,7 @@ impl<T, M> Slab<T, M> {
     }
 
     /// The id that the next insertion will give out.
-    pub(crate) fn next_id(&self) -> Option<Id<M>> {
+    pub fn next_id(&self) -> Option<Id<M>> {
         match self.slots.get(self.free as usize) {
             Some(slot) => Some(Id::new(self.free, slot.generation)),
             None if self.slots.len() < self.most => {

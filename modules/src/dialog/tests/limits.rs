@@ -16,6 +16,7 @@ const SHARDS: u16 = 4;
 struct Net {
     node: Node<House>,
     log: Log,
+    tables: Tables,
     restarts: usize,
 }
 
@@ -23,16 +24,17 @@ impl Net {
     fn new(settings: &Settings) -> Net {
         let log = Log::default();
         let make = || (House::new(Rc::clone(&log)), (Dialog::new(settings.clone(), b"s"),));
-        Net { node: Node::new(SHARDS, make), log, restarts: 0 }
+        Net { node: Node::new(SHARDS, make), log, tables: Tables::default(), restarts: 0 }
     }
 
     /// The process is killed; the next one has what was stored, and the same clock.
-    fn restart(&mut self, settings: &Settings, tables: &Tables) {
+    fn restart(&mut self, settings: &Settings) {
         let now = self.node.shards[0].now().since(strowger_sip::time::Instant::START);
         let log = Rc::clone(&self.log);
         let make = || (House::new(Rc::clone(&log)), (Dialog::new(settings.clone(), b"s"),));
         self.node = Node::new(SHARDS, make);
         self.node.advance(now);
+        let tables = &self.tables;
         self.node.shards.iter_mut().for_each(|shard| tables.load_into(shard));
         self.node.settle();
         self.restarts += 1;
@@ -44,7 +46,17 @@ impl Net {
 
     /// A message arrives at home; other shards hear of it later.
     fn deliver(&mut self, call_id: &str, from: &str, message: &str) -> Vec<Sent> {
-        send(&mut self.node.shards[Net::home(call_id)], from, message)
+        let home = &mut self.node.shards[Net::home(call_id)];
+        let mut all = send(home, from, message);
+        self.tables.take_from(home);
+        all.extend(sent(home));
+        all
+    }
+
+    /// Storage does what all shards want.
+    fn write(&mut self) {
+        let tables = &mut self.tables;
+        self.node.shards.iter_mut().for_each(|shard| tables.take_from(shard));
     }
 
     fn sent(&mut self) -> Vec<Sent> {
@@ -247,11 +259,21 @@ fn play(net: &mut Net, dice: &mut Dice, call: &str, stage: &Stage) -> Stage {
     }
 }
 
+/// A callee answers, and the process dies before that has come to storage: nobody heard of it.
+fn answer_and_die(net: &mut Net, calls: &BTreeMap<String, Stage>) {
+    for (call, stage) in calls {
+        if let Stage::Invited(invite) = stage {
+            let home = &mut net.node.shards[Net::home(call)];
+            let sent = send(home, "192.0.2.20:5060", &response(invite, "200 OK"));
+            assert!(!sent.iter().any(|it| it.text.starts_with("SIP/2.0 200")), "{sent:?}");
+        }
+    }
+}
+
 /// A run with calls at random, lost and repeated messages, and a restart now and then if there is
 /// storage. What is left of the numbers is checked by the caller.
 fn run(seed: u64, settings: &Settings, restarts: bool) -> Net {
     let mut net = Net::new(settings);
-    let mut tables = Tables::default();
     let mut dice = Dice(seed);
     let mut calls: BTreeMap<String, Stage> = BTreeMap::new();
     for turn in 0..300u32 {
@@ -276,17 +298,19 @@ fn run(seed: u64, settings: &Settings, restarts: bool) -> Net {
         }
         net.node.advance(ms(dice.below(400)));
         check(&mut net);
-        net.node.shards.iter_mut().for_each(|shard| tables.take_from(shard));
+        net.write();
         if restarts && dice.below(40) == 0 {
-            net.restart(settings, &tables);
+            answer_and_die(&mut net, &calls);
+            net.restart(settings);
             calls.retain(|_, stage| !matches!(stage, Stage::Invited(_)));
             check(&mut net);
         }
     }
     net.node.advance(settings.lifetime + Duration::from_secs(120));
     check(&mut net);
-    net.node.shards.iter_mut().for_each(|shard| tables.take_from(shard));
-    assert_eq!((tables.of("dialog").len(), tables.of("dialog_vars").len()), (0, 0), "{seed}");
+    net.write();
+    let left = (net.tables.of("dialog").len(), net.tables.of("dialog_vars").len());
+    assert_eq!(left, (0, 0), "{seed}");
     net
 }
 

@@ -4,5 +4,6 @@ mod bridges;
 mod calls;
 mod ends;
 mod limits;
+mod promises;
 mod rig;
 mod storage;

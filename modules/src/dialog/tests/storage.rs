@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use strowger_sip::engine::{Input, RowOf};
 use strowger_sip::module::Either;
 use strowger_sip::rig::Bench;
-use strowger_sip::storage::{Action, Datum, Note, Record, Rows, Version};
+use strowger_sip::storage::{Action, Datum, Note, Order, Outcome, Record, Rows, Version};
 use strowger_sip::time::{ms, secs};
 
 /// The tables of a database in memory.
@@ -16,25 +16,48 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    fn take(&mut self, call: &mut Call) {
+    pub(super) fn take(&mut self, call: &mut Call) {
         self.take_from(&mut call.bench);
     }
 
-    /// Carries out what a shard wants stored.
+    /// Carries out what a shard wants stored, and tells whoever waits for it.
     pub(super) fn take_from(&mut self, bench: &mut Bench<House>) {
-        for row in bench.take_rows() {
-            let Some((_, order)) = row.into_order() else { continue };
-            let table = order.table;
-            let (key, record) = match order.action {
-                Action::Put(record) => (format!("{:?}", &record[..table.key.len()]), Some(record)),
-                Action::Remove(key) => (format!("{key:?}"), None),
-                Action::Find(_) | Action::RemoveEnded(_) => continue,
-            };
-            let old = self.rows.get(&(table.name, key.clone())).map(|(version, _)| *version);
-            if old.is_none_or(|old| order.version > old) {
-                self.rows.insert((table.name, key), (order.version, record));
+        loop {
+            let rows = bench.take_rows();
+            if rows.is_empty() {
+                return;
+            }
+            for row in rows {
+                let Some((_, order)) = row.into_order() else { continue };
+                let note = self.carry_out(&order);
+                note.into_iter().for_each(|note| hand(bench, note));
             }
         }
+    }
+
+    fn carry_out(&mut self, order: &Order) -> Option<Note> {
+        let table = order.table;
+        let (key, record) = match &order.action {
+            Action::Put(record) => {
+                (format!("{:?}", &record[..table.key.len()]), Some(record.clone()))
+            }
+            Action::Remove(key) => (format!("{key:?}"), None),
+            Action::Find(by) => {
+                let fits = |record: &&Record| {
+                    by.iter().all(|(column, value)| {
+                        table.place(column).is_some_and(|place| record[place] == *value)
+                    })
+                };
+                let found = self.of(table.name).into_iter().filter(fits).cloned().collect();
+                return order.ticket.map(|ticket| Note::Found(ticket, found));
+            }
+            Action::RemoveEnded(_) => return None,
+        };
+        let old = self.rows.get(&(table.name, key.clone())).map(|(version, _)| *version);
+        if old.is_none_or(|old| order.version > old) {
+            self.rows.insert((table.name, key), (order.version, record));
+        }
+        order.ticket.map(|ticket| Note::Settled(ticket, Outcome::Durable))
     }
 
     pub(super) fn of(&self, table: &str) -> Vec<&Record> {
@@ -50,16 +73,21 @@ impl Tables {
     pub(super) fn load_into(&self, bench: &mut Bench<House>) {
         for table in [&DIALOG, &DIALOG_VARS] {
             for record in self.of(table.name) {
-                let note = Note::Loaded(table, record.clone());
-                let row = Row::from_note(0, note).expect("a row").expect("a use for it");
-                let row: RowOf<House> = Either::Right(Either::Left(row));
-                bench.input(Input::Row(row));
+                hand(bench, Note::Loaded(table, record.clone()));
             }
         }
     }
 }
 
-fn stored(mode: DbMode) -> Settings {
+/// Storage tells a shard something.
+pub(super) fn hand(bench: &mut Bench<House>, note: Note) {
+    let row = Row::from_note(0, note).expect("a row").expect("a use for it");
+    let row: RowOf<House> = Either::Right(Either::Left(row));
+    bench.input(Input::Row(row));
+}
+
+/// Settings with this mode.
+pub(super) fn stored(mode: DbMode) -> Settings {
     let database = Database { mode, ..Settings::default().database };
     Settings { database, ..settings() }
 }
@@ -76,7 +104,13 @@ fn text(record: &Record, column: &str) -> String {
 fn answered(mode: DbMode) -> (Call, Tables, Sent) {
     let mut call = Call::new(stored(mode));
     let mut tables = Tables::default();
-    let ok = call.establish("gold-cust-route");
+    let invite = find(&call.invite("gold-cust-route"), "INVITE");
+    call.answer(B, &invite, "180 Ringing", "b1");
+    let mut sent = call.answer(B, &invite, "200 OK", "b1");
+    tables.take(&mut call);
+    sent.extend(call.sent());
+    let ok = find(&sent, "SIP/2.0 200");
+    call.caller("ACK", &ok, "b1", "");
     tables.take(&mut call);
     (call, tables, ok)
 }
@@ -228,4 +262,39 @@ fn all_rows_are_said_again_when_storage_asks() {
     let mut tables = Tables::default();
     tables.take(&mut call);
     assert_eq!((tables.of("dialog").len(), tables.of("dialog_vars").len()), (1, 1));
+}
+
+#[test]
+fn what_another_node_has_left_is_taken_over() {
+    let (_, mut tables, ok) = answered(DbMode::Realtime);
+    let mut call = Call::new(stored(DbMode::Realtime));
+    call.skip(ms(500));
+    assert_eq!(call.command("dlg.db_load_extra", &[]), Ok("null".into()));
+    for _ in 0..300 {
+        tables.take(&mut call);
+        call.skip(ms(20));
+    }
+    assert_eq!((call.counts()[0], call.told("Loaded")), (1, 1));
+    assert!(call.shows("\"variables\":[{\"acct\":\"gold\"}]"));
+    // Whatever is known already is left alone.
+    assert_eq!(call.command("dlg.db_load_extra", &[]), Ok("null".into()));
+    for _ in 0..300 {
+        tables.take(&mut call);
+        call.skip(ms(20));
+    }
+    assert_eq!((call.counts()[0], call.told("Loaded")), (1, 1));
+    let bye = find(&call.caller("BYE", &ok, "b1", ""), "BYE");
+    call.answer(B, &bye, "200 OK", "b1");
+    call.ends_empty();
+    tables.take(&mut call);
+    assert_eq!(tables.of("dialog").len(), 0);
+}
+
+#[test]
+fn what_no_column_can_hold_is_counted() {
+    let (mut call, mut tables, ok) = answered(DbMode::Realtime);
+    let long = "x".repeat(600);
+    call.caller("INFO", &ok, "b1", &format!("X-Do: set acct {long}\n"));
+    tables.take(&mut call);
+    assert_eq!(call.metric("dialog_rows_too_long"), 1);
 }

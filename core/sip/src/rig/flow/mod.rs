@@ -13,6 +13,7 @@ mod ladder;
 mod node;
 mod parse;
 mod party;
+mod play;
 mod routing;
 mod runner;
 mod script;
@@ -21,6 +22,7 @@ mod text;
 
 pub use node::{Node, bench};
 pub use parse::parse;
+pub use play::{Exchange, Play};
 pub use routing::Scripted;
 pub use script::{Block, Endpoint, Fault, PartyAddress, Script, Setting, Setup};
 
@@ -91,7 +93,7 @@ pub fn run(name: &str, text: &str, files: Files<'_>, maker: Maker<'_>) -> Result
     };
     let script = parse(text).map_err(unreadable)?;
     let node = maker(&script.setup).map_err(unreadable)?;
-    let mut run = Run::new(&script, files, node);
+    let mut run = Run::new(&script.setup, files, node);
     for (block, event) in &script.events {
         if let Err(wrong) = guarded(|| run.event(event)) {
             return Err(failure(name, (block.line, &block.text), wrong, &run));
@@ -114,7 +116,12 @@ fn guarded(work: impl FnOnce() -> Result<(), Wrong>) -> Result<(), Wrong> {
     })
 }
 
-fn failure(name: &str, (line, text): (usize, &str), wrong: Wrong, run: &Run<'_>) -> Box<Failure> {
+fn failure<N: Node + ?Sized>(
+    name: &str,
+    (line, text): (usize, &str),
+    wrong: Wrong,
+    run: &Run<'_, N>,
+) -> Box<Failure> {
     Box::new(Failure {
         script: name.to_owned(),
         line,

@@ -197,9 +197,9 @@ fn configure(settings: &mut Settings, configuration: &Configuration) -> Result<(
     if problems.is_empty() { Ok(()) } else { Err(problems.to_string()) }
 }
 
-/// The flow from a party to a listener of the set-up; `None` when nobody listens there.
-pub(super) fn flow_to(setup: &Setup, listener: Endpoint, from: Endpoint) -> Option<Flow> {
-    let place = setup.listeners.iter().position(|own| *own == listener)?;
+/// The flow from a party to a listener; `None` when nobody listens there.
+pub(super) fn flow_to(listeners: &[Endpoint], listener: Endpoint, from: Endpoint) -> Option<Flow> {
+    let place = listeners.iter().position(|own| *own == listener)?;
     let id = crate::transport::ListenerId(u16::try_from(place).ok()?);
     let flow = Flow::udp(id, from.address);
     Some(match from.transport {

@@ -7,7 +7,7 @@
 
 use super::parse::{span, words};
 use super::script::{Block, Fault};
-use crate::routing::{Answer, Failed, Outcome, Relay, Reply, Request, Routing};
+use crate::routing::{Answer, Failed, Outcome, Progress, Relay, Reply, Request, Routing};
 use crate::time::Duration;
 
 /// A routing made of steps.
@@ -32,7 +32,7 @@ enum Step {
     RecordRouteFlow,
     Add(String, String),
     Remove(String),
-    Progress(Reply),
+    Progress(Progress),
     Pause(Duration),
     Relay(Vec<Target>),
     /// The same while there are others to try.
@@ -116,7 +116,10 @@ fn step(text: &str) -> Result<Step, String> {
         ["record-route", "flow"] => Ok(Step::RecordRouteFlow),
         ["add", name, value] => Ok(Step::Add(bare(name), (*value).to_owned())),
         ["remove", name] => Ok(Step::Remove((*name).to_owned())),
-        ["progress", rest @ ..] => reply(rest).map(Step::Progress),
+        ["progress", rest @ ..] => {
+            let progress = Progress::of(reply(rest)?);
+            progress.map(Step::Progress).ok_or_else(|| "101 to 199 is wanted".to_owned())
+        }
         ["pause", time] => span(time).map(Step::Pause),
         ["relay", rest @ ..] => targets(rest).map(Step::Relay),
         ["relay-first", rest @ ..] => targets(rest).map(Step::RelayFirst),

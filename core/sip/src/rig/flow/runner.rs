@@ -9,7 +9,7 @@ use super::compose::Destination;
 use super::ladder::{Ladder, stranger};
 use super::node::{Node, flow_to};
 use super::party::{Arrival, Departed, Party};
-use super::script::{Change, Check, Endpoint, Event, Found, Options, Outgoing, Script, Wanted};
+use super::script::{Change, Check, Endpoint, Event, Found, Options, Outgoing, Setup, Wanted};
 use super::template::Names;
 use super::text::{Text, encode};
 use super::{Files, check};
@@ -42,10 +42,10 @@ fn wrong(expected: impl Into<String>, came: impl Into<String>) -> Wrong {
 }
 
 /// A flow under way.
-pub(super) struct Run<'s> {
-    script: &'s Script,
+pub(super) struct Run<'s, N: Node + ?Sized = dyn Node> {
+    listeners: Vec<Endpoint>,
     files: Files<'s>,
-    node: Box<dyn Node>,
+    pub(super) node: Box<N>,
     parties: Vec<Party>,
     names: Names,
     ladder: Ladder,
@@ -57,13 +57,13 @@ pub(super) struct Run<'s> {
     lost: Option<String>,
 }
 
-impl<'s> Run<'s> {
-    pub(super) fn new(script: &'s Script, files: Files<'s>, node: Box<dyn Node>) -> Run<'s> {
-        let parties: Vec<Party> = script.setup.parties.iter().map(Party::new).collect();
+impl<'s, N: Node + ?Sized> Run<'s, N> {
+    pub(super) fn new(setup: &Setup, files: Files<'s>, node: Box<N>) -> Run<'s, N> {
+        let parties: Vec<Party> = setup.parties.iter().map(Party::new).collect();
         let mut columns: Vec<String> = parties.iter().map(|party| party.name.clone()).collect();
         columns.insert(columns.len().min(1), "node".to_owned());
         Run {
-            script,
+            listeners: setup.listeners.clone(),
             files,
             node,
             parties,
@@ -205,7 +205,7 @@ impl<'s> Run<'s> {
         self.collect()
     }
 
-    fn all_read(&self) -> Result<(), Wrong> {
+    pub(super) fn all_read(&self) -> Result<(), Wrong> {
         let Some(party) = self.parties.iter().find(|party| !party.queue.is_empty()) else {
             return Ok(());
         };
@@ -214,10 +214,10 @@ impl<'s> Run<'s> {
     }
 
     /// Distributes what the node sent.
-    fn collect(&mut self) -> Result<(), Wrong> {
+    pub(super) fn collect(&mut self) -> Result<(), Wrong> {
         for Sent { at, flow, bytes, origin } in self.node.take_sent() {
             let to = Endpoint { transport: flow.transport, address: flow.remote };
-            let listener = self.script.setup.listeners.get(usize::from(flow.listener.0));
+            let listener = self.listeners.get(usize::from(flow.listener.0));
             let from = *listener.ok_or("the node sent from a listener that it does not have")?;
             self.arrive((at, origin), ("node", from), to, &bytes);
         }
@@ -269,6 +269,22 @@ impl<'s> Run<'s> {
         }
         self.parties[place].read(&arrival.text, arrival.from);
         Ok(())
+    }
+
+    /// Takes the next message that was sent to a party, unread.
+    pub(super) fn take(&mut self, name: &str) -> Result<Option<Text>, Wrong> {
+        let place = self.place(name)?;
+        let Some(arrival) = self.parties[place].queue.pop_front() else { return Ok(None) };
+        self.parties[place].read(&arrival.text, arrival.from);
+        Ok(Some(arrival.text))
+    }
+
+    /// What a party sent and read last in the call that it is in: a request and its answer.
+    pub(super) fn exchange(&self, name: &str) -> Result<(&Text, &Text), Wrong> {
+        let party = &self.parties[self.place(name)?];
+        let call = party.calls.get(party.current);
+        let last = call.and_then(|call| Some((&call.asked.last()?.0, call.answers.last()?)));
+        Ok(last.ok_or_else(|| format!("{name} has read no answer"))?)
     }
 
     fn place(&self, name: &str) -> Result<usize, String> {
@@ -333,7 +349,7 @@ impl<'s> Run<'s> {
         let fits = |own: &&Endpoint| {
             own.transport == from.transport && own.address.is_ipv4() == from.address.is_ipv4()
         };
-        let found = self.script.setup.listeners.iter().find(fits);
+        let found = self.listeners.iter().find(fits);
         found.copied().ok_or_else(|| format!("the node has no address for {from}"))
     }
 
@@ -437,7 +453,7 @@ impl<'s> Run<'s> {
     fn deliver(&mut self, name: &str, departed: &Departed) -> Result<(), Wrong> {
         let Departed { from, to, bytes } = departed;
         let at = self.node.now();
-        match flow_to(&self.script.setup, *to, *from) {
+        match flow_to(&self.listeners, *to, *from) {
             Some(flow) => {
                 self.ladder.add(at, (name, "node"), label(&Text::from_bytes(bytes)));
                 self.node.receive(flow, bytes);

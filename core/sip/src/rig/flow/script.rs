@@ -74,7 +74,7 @@ pub struct Script {
 }
 
 /// The node and those who talk to it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Setup {
     /// Listening addresses of the node.
     pub listeners: Vec<Endpoint>,
@@ -89,7 +89,7 @@ pub struct Setup {
 }
 
 /// One setting of the node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// Where it stands.
     pub line: usize,
@@ -100,7 +100,7 @@ pub struct Setting {
 }
 
 /// Someone who talks to the node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartyAddress {
     /// The name in the script.
     pub name: String,

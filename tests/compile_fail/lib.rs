@@ -1,0 +1,1 @@
+//! Nothing: the cases are checked one by one, by the test.
