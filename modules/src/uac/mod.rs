@@ -193,6 +193,7 @@ impl Configured for Uac {
 
 impl Module for Uac {
     const NAME: &'static str = "uac";
+    const LIVE: &'static [&'static str] = &settings::LIVE;
     type Attached = Attached;
     type Peer = Peer;
     type Timer = Timer;
@@ -278,6 +279,12 @@ impl Module for Uac {
             // This goes to the edge, it never comes from there.
             Row::Wanted => {}
         }
+    }
+
+    fn renew(&mut self, host: &mut impl Host<Self>, fresh: Uac) {
+        let before = Rc::clone(&self.settings);
+        self.settings = Rc::new(before.renewed(&fresh.settings));
+        self.renew_registrations(host, &before.reg.registrations);
     }
 
     fn command(
