@@ -48,6 +48,10 @@ const STOCK_LIVE: &[&str] = &[
     "trunk_algorithm",
     "trunk_set",
     "trusted_group",
+    "uac_auth",
+    "uac_from",
+    "uac_registrations",
+    "uac_trunk",
 ];
 
 /// Runs a routing as the command line says: the whole of a binary's `main`.
