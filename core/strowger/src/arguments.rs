@@ -28,7 +28,7 @@ pub struct Arguments {
 }
 
 /// What to do.
-#[derive(Subcommand, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Subcommand, Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Run the proxy (the default)
     Run,
@@ -40,6 +40,8 @@ pub enum Action {
         #[command(subcommand)]
         task: DbTask,
     },
+    /// Write a crate with a routing of your own, its configuration, tests and packaging
+    New(crate::new::NewCrate),
 }
 
 /// A binary without arguments of its own.

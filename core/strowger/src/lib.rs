@@ -28,6 +28,7 @@
 mod arguments;
 mod db;
 mod nat;
+mod new;
 pub mod prelude;
 mod start;
 pub mod stock;
@@ -36,6 +37,7 @@ mod tm;
 
 pub use arguments::{Action, Arguments};
 pub use db::DbTask;
+pub use new::NewCrate;
 pub use start::{EXIT_CONFIGURATION, EXIT_SYSTEM, main, start};
 /// The modules, for what the prelude leaves out.
 pub use strowger_modules as modules;

@@ -25,6 +25,8 @@ use strowger_sip::transport::{Listeners, Transport};
 
 /// Exit status for a bad configuration (sysexits.h, EX_CONFIG).
 pub const EXIT_CONFIGURATION: u8 = 78;
+/// Exit status for a command line that cannot be carried out (sysexits.h, EX_USAGE).
+pub(crate) const EXIT_USAGE: u8 = 64;
 /// Exit status for what the system refuses: an address, a ring (sysexits.h, EX_OSERR).
 pub const EXIT_SYSTEM: u8 = 71;
 /// Exit status for a fault of our own (sysexits.h, EX_SOFTWARE).
@@ -52,6 +54,9 @@ where
     RowOf<R>: Rows,
     F: Fn(&mut Section<'_>) -> R + Send + Sync + 'static,
 {
+    if let Some(Action::New(wanted)) = &arguments.action {
+        return wanted.run();
+    }
     let (mut configuration, mut problems) = match &arguments.file {
         Some(path) => config::read_file(path),
         None => (Configuration::empty("configuration"), Problems::new("configuration")),
@@ -74,13 +79,14 @@ where
         eprintln!("{faults}");
         return ExitCode::from(EXIT_CONFIGURATION);
     }
-    match arguments.action.unwrap_or(Action::Run) {
+    match arguments.action.clone().unwrap_or(Action::Run) {
         Action::Check => {
             say(&format!("{}: good", configuration.source));
             ExitCode::SUCCESS
         }
         Action::Db { task } => db::run(read.node.storage.as_ref(), task),
-        Action::Run => {
+        // Both end before any configuration is read, or are what is left.
+        Action::New(_) | Action::Run => {
             let is_default = arguments.file.is_none() && !arguments.says_where_to_listen();
             run(configuration, read, (lists, is_default), from_config)
         }
