@@ -8,6 +8,8 @@
 mod metrics;
 #[path = "control/plane.rs"]
 mod plane;
+#[path = "control/remote.rs"]
+mod remote;
 #[path = "control/rpc.rs"]
 mod rpc;
 

@@ -55,8 +55,17 @@ fn run(path: &Path) -> Result<(), Failed> {
 }
 
 /// The sections of the stock routing and its modules.
-const SECTIONS: [&str; 8] =
-    ["routing", "auth", "usrloc", "registrar", "dispatcher", "permissions", "pike", "dialog"];
+const SECTIONS: [&str; 9] = [
+    "routing",
+    "auth",
+    "usrloc",
+    "registrar",
+    "dispatcher",
+    "permissions",
+    "pike",
+    "dialog",
+    "uac",
+];
 
 /// The node of a script: plain, or stock where one of the stock routing's sections is set.
 fn node(setup: &Setup) -> Result<Box<dyn Node>, Fault> {

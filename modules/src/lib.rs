@@ -19,6 +19,10 @@ pub mod permissions;
 pub mod pike;
 pub mod prelude;
 pub mod pua;
+pub mod pua_dialoginfo;
+pub mod pua_reginfo;
+pub mod pua_usrloc;
 pub mod registrar;
+pub mod uac;
 
 pub use strowger_sip::json;

@@ -1,4 +1,5 @@
-//! Kamailio as a second registrar, on the tables of a test's own PostgreSQL.
+//! Kamailio as a second registrar, on the tables of a test's own PostgreSQL, and as a presence
+//! server.
 //!
 //! For: showing that both find what the other has registered.
 //! Not here: what a test does with it.
@@ -17,13 +18,16 @@ use crate::process::{PATIENCE, Process, Signal};
 /// Where Debian keeps the scripts that make its tables.
 const SCRIPTS: &str = "/usr/share/kamailio/postgres";
 
+/// The same for SQLite.
+const SQLITE_SCRIPTS: &str = "/usr/share/kamailio/db_sqlite";
+
 /// A Kamailio that runs.
 #[derive(Debug)]
 pub struct Kamailio {
     process: Process,
     address: SocketAddr,
     // Removed at the end.
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Kamailio {
@@ -113,8 +117,123 @@ impl Kamailio {
         Kamailio::run(address, &text)
     }
 
+    /// Starts a presence server of `presence`, `reg`, `dialog` and `message-summary`, with its
+    /// tables in SQLite.
+    ///
+    /// # Panics
+    /// When it is not installed or does not start.
+    #[must_use]
+    pub fn presence() -> Kamailio {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()));
+        let folder = Folder::new("presence");
+        let file = folder.path().join("presence.sqlite");
+        let mut made = Command::new("sqlite3");
+        made.args(["-cmd", "PRAGMA synchronous = OFF"]).arg(&file);
+        for script in ["standard", "presence"] {
+            made.arg(format!(".read {SQLITE_SCRIPTS}/{script}-create.sql"));
+        }
+        let made = made.output().expect("sqlite3");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let url = format!("sqlite:///{}", file.display());
+        let modules = ["db_sqlite", "tm", "sl", "rr", "pv", "maxfwd", "presence", "presence_xml"];
+        let more = ["presence_reginfo", "presence_dialoginfo", "presence_mwi"];
+        let modules = modules.iter().chain(&more);
+        let modules: String = modules.map(|name| format!("loadmodule \"{name}.so\"\n")).collect();
+        let text = format!(
+            "#!KAMAILIO\nlog_stderror=yes\ndebug=1\nchildren=1\nauto_aliases=no\n\
+             listen=udp:{address}\ndisable_tcp=yes\n{modules}\
+             modparam(\"presence\", \"db_url\", \"{url}\")\n\
+             modparam(\"presence\", \"server_address\", \"sip:{address}\")\n\
+             modparam(\"presence\", \"subs_db_mode\", 0)\n\
+             modparam(\"presence_xml\", \"db_url\", \"{url}\")\n\
+             modparam(\"presence_xml\", \"force_active\", 1)\n\
+             request_route {{\n\
+             if (method==\"PUBLISH\") {{ handle_publish(); exit; }}\n\
+             if (method==\"SUBSCRIBE\") {{ handle_subscribe(); exit; }}\n\
+             sl_send_reply(\"404\", \"Not Found\"); }}\n"
+        );
+        Kamailio::run_in(folder, address, &text)
+    }
+
+    /// What its presence server holds of this user, document by document.
+    ///
+    /// # Panics
+    /// When its tables cannot be read.
+    #[must_use]
+    pub fn published(&self, user: &str) -> Vec<String> {
+        let file = self.folder.path().join("presence.sqlite");
+        let query = format!(
+            "SELECT replace(replace(body, char(10), ''), char(13), '') FROM presentity \
+             WHERE username = '{user}' ORDER BY id"
+        );
+        let mut command = Command::new("sqlite3");
+        command.args(["-cmd", ".timeout 5000"]).arg(file).arg(query);
+        let output = command.output().expect("sqlite3");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+    }
+
+    /// Starts a provider for `provider.example`: a registrar that challenges user `trunk01` with
+    /// password `pw1`, and a proxy that challenges every request but ACK and CANCEL, within calls
+    /// too, and refuses a number in CSeq that is not greater than the one before. What comes from
+    /// this port of 127.0.0.1, the callee's, is not challenged; a call from there goes to the
+    /// user's contact, all others go there.
+    ///
+    /// # Panics
+    /// When it is not installed or does not start.
+    #[must_use]
+    pub fn provider(callee: u16) -> Kamailio {
+        Kamailio::provider_with(callee, "modparam(\"auth\", \"qop\", \"auth\")\n")
+    }
+
+    /// The same with these settings of module `auth`.
+    ///
+    /// # Panics
+    /// When it is not installed or does not start.
+    #[must_use]
+    pub fn provider_with(callee: u16, settings: &str) -> Kamailio {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()));
+        let modules = ["tm", "sl", "rr", "pv", "usrloc", "registrar", "auth", "htable"];
+        let modules = modules.iter().map(|name| format!("loadmodule \"{name}.so\"\n"));
+        let text = format!(
+            "#!KAMAILIO\nlog_stderror=yes\ndebug=1\nchildren=2\nauto_aliases=no\n\
+             listen=udp:{address}\nalias=\"provider.example\"\ndisable_tcp=yes\n{modules}\
+             modparam(\"usrloc\", \"db_mode\", 0)\n\
+             {settings}\
+             modparam(\"htable\", \"htable\", \"last=>size=8;autoexpire=600\")\n\
+             request_route {{\n\
+             if (method==\"REGISTER\") {{\n\
+             if (!pv_www_authenticate(\"provider.example\", \"pw1\", \"0\")) {{\n\
+             www_challenge(\"provider.example\", \"0\"); exit; }}\n\
+             save(\"location\"); exit; }}\n\
+             if (method==\"ACK\") {{ loose_route(); t_relay(); exit; }}\n\
+             if (method==\"CANCEL\") {{ t_relay(); exit; }}\n\
+             if (!t_newtran()) {{ exit; }}\n\
+             $var(key) = $ci + \":\" + $ft;\n\
+             $var(number) = $(cs{{s.int}});\n\
+             if ($sht(last=>$var(key)) != $null && $var(number) <= $sht(last=>$var(key))) {{\n\
+             t_reply(\"500\", \"Number Too Low\"); exit; }}\n\
+             $sht(last=>$var(key)) = $var(number);\n\
+             if ($sp != {callee}) {{\n\
+             if (!pv_proxy_authenticate(\"provider.example\", \"pw1\", \"0\")) {{\n\
+             proxy_challenge(\"provider.example\", \"0\"); exit; }}\n\
+             consume_credentials(); }}\n\
+             if (loose_route()) {{ t_relay(); exit; }}\n\
+             record_route();\n\
+             if ($sp == {callee}) {{\n\
+             if (!lookup(\"location\")) {{ t_reply(\"404\", \"Not Found\"); exit; }}\n\
+             }} else {{ $du = \"sip:127.0.0.1:{callee}\"; }}\n\
+             t_relay(); }}\n",
+            modules = modules.collect::<String>(),
+        );
+        Kamailio::run(address, &text)
+    }
+
     fn run(address: SocketAddr, text: &str) -> Kamailio {
-        let folder = Folder::new("kamailio");
+        Kamailio::run_in(Folder::new("kamailio"), address, text)
+    }
+
+    fn run_in(folder: Folder, address: SocketAddr, text: &str) -> Kamailio {
         let file = folder.write("kamailio.cfg", text);
         let path = |name: &str| -> PathBuf { folder.path().join(name) };
         let mut command = Command::new("kamailio");
@@ -133,7 +252,7 @@ impl Kamailio {
             let sockets = std::fs::read_to_string("/proc/net/udp").ok()?;
             sockets.contains(&format!(":{bound:0>4} ")).then_some(())
         });
-        Kamailio { process, address, _folder: folder }
+        Kamailio { process, address, folder }
     }
 
     /// Where it listens.

@@ -18,6 +18,8 @@ pub(crate) enum Command {
     ReportTo(flume::Sender<Summary>),
     /// Do what the control plane asks.
     Do(Arc<module::Command>, flume::Sender<Done>),
+    /// Take over the configuration that is in force, and say so.
+    Renew(flume::Sender<ShardId>),
     /// End, and tell how things were.
     Stop,
 }

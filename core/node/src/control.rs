@@ -49,7 +49,7 @@ pub enum Order {
     Stop,
     /// Tell how things are.
     Show,
-    /// Read the lists of files and tables again.
+    /// Read the configuration, and the lists of files and tables, again.
     Reload,
 }
 
@@ -65,10 +65,19 @@ impl Running {
         self.collect()
     }
 
-    /// Has the lists of files and tables read again; every shard gets the new ones, or, when
-    /// something is wrong with them, none does.
+    /// Has the configuration, and the lists of files and tables, read again; every shard gets the
+    /// new ones, or, when something is wrong with them, none does.
     pub fn reload(&self) {
-        self.lists.iter().for_each(Reader::reload);
+        match self.reload.as_ref().map(|reload| reload.run(false)) {
+            Some(Ok(outcome)) => say(&format!("configuration: {outcome}")),
+            Some(Err(cause)) => {
+                for line in cause.lines() {
+                    eprintln!("strowger: {line}");
+                }
+                eprintln!("strowger: configuration: not reloaded, the old one stays in force");
+            }
+            None => self.lists.iter().for_each(Reader::reload),
+        }
     }
 
     /// How storage is; `None` without any.

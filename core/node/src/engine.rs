@@ -59,6 +59,14 @@ pub trait ShardEngine: 'static {
         false
     }
 
+    /// Takes over what can change from an engine that was made of a new configuration.
+    fn renew(&mut self, now: Instant, fresh: Self, out: &mut Actions<Self::Peer, Self::Row>)
+    where
+        Self: Sized,
+    {
+        let _ = (now, fresh, out);
+    }
+
     /// Does what a command of the control plane asks; `None` when nobody here knows it.
     fn command(
         &mut self,
@@ -112,6 +120,10 @@ where
 
     fn is_draining(&self) -> bool {
         Engine::is_draining(self)
+    }
+
+    fn renew(&mut self, now: Instant, fresh: Self, out: &mut ActionsOf<R>) {
+        Engine::renew(self, now, fresh, out);
     }
 
     fn command(

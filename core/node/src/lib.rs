@@ -20,6 +20,7 @@ pub mod kernel;
 pub mod lists;
 mod mesh;
 pub mod node;
+pub mod reload;
 mod resolve;
 mod rest;
 pub mod secret;

@@ -192,7 +192,7 @@ enum Order {
 }
 
 /// The thread that reads, as control keeps it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reader {
     orders: SyncSender<Order>,
 }

@@ -12,6 +12,7 @@ use crate::engine::ShardEngine;
 use crate::kernel::{self, KernelRefusal};
 use crate::lists::{self, ListFaults, Lists};
 use crate::mesh::{self, Mesh};
+use crate::reload::{Reload, Renewal};
 use crate::resolve::{self, Asker, Resolver};
 use crate::settings::NodeSettings;
 use crate::shard::Shard;
@@ -195,6 +196,7 @@ impl Node {
             storage: None,
             lists: None,
             notes: Arc::new(E::notes()),
+            reload: None,
             listeners: listeners.clone(),
         };
         let doors: Vec<(Doorbell, Chime)> = (0..settings.shards)
@@ -304,7 +306,7 @@ where
 async fn inhabit<E, F>(berth: Berth<E::Peer, E::Row>, make: Arc<F>)
 where
     E: ShardEngine,
-    F: Fn(Seat) -> E,
+    F: Fn(Seat) -> E + 'static,
 {
     let Berth { seat, core, clock, sockets, batch, tcp, mesh, commands, doorbell, .. } = berth;
     let Berth { chime, names, storage, answers, ready, .. } = berth;
@@ -319,6 +321,10 @@ where
             return;
         }
     };
+    let again = Box::new({
+        let (make, seat) = (Arc::clone(&make), seat.clone());
+        move || make(seat.clone())
+    });
     let (engine, udp) = (make(seat), Mmsg::new(sockets.udp, batch));
     let mut shard = Shard {
         id,
@@ -336,6 +342,7 @@ where
         names,
         storage,
         answers,
+        again,
     };
     let out = match shard.storage.load(&clock, &mut shard.engine) {
         Ok(out) => out,
@@ -357,6 +364,7 @@ pub struct Running {
     pub(crate) storage: Option<Storage>,
     pub(crate) lists: Option<lists::Reader>,
     pub(crate) notes: Arc<Notes>,
+    pub(crate) reload: Option<Arc<Reload>>,
     pub(crate) listeners: Listeners,
 }
 
@@ -377,6 +385,12 @@ impl Desk {
 }
 
 impl Running {
+    /// Says how the node comes by a new configuration.
+    pub fn renew_by(&mut self, renewal: Renewal) {
+        let reload = Reload::new(renewal, self.desks.clone(), self.lists.clone());
+        self.reload = Some(Arc::new(reload));
+    }
+
     /// Waits until every shard listens.
     fn await_ready(
         self,

@@ -75,6 +75,8 @@ pub(crate) struct Shard<E: ShardEngine, U> {
     pub(crate) names: Asker,
     pub(crate) storage: Outlet<E::Row>,
     pub(crate) answers: mpsc::Sender<Answer>,
+    /// Makes an engine of the configuration that is in force.
+    pub(crate) again: Box<dyn Fn() -> E>,
 }
 
 impl<E: ShardEngine, U: DatagramEngine> Shard<E, U> {

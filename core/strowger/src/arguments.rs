@@ -1,10 +1,12 @@
 //! The command line that every Strowger binary has.
 //!
-//! For: `run`, `check`, `db`, and the arguments that take precedence over the file.
+//! For: `run`, `check`, `db`, `rpc`, `top`, `reload` and their kin, and the arguments that take precedence over the file.
 //! Not here: what is done about them (`start.rs`); arguments of the stock binary alone (`main.rs`).
 
 use crate::db::DbTask;
-use clap::{Args, Parser, Subcommand};
+use crate::remote::Whom;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use std::path::PathBuf;
 use strowger_sip::settings::{Configuration, Place, Value};
 
@@ -23,6 +25,14 @@ pub struct Arguments {
     /// Run this many shards instead of what [node] shards says (default: one for each core)
     #[arg(long, value_name = "N", global = true)]
     pub shards: Option<i64>,
+    /// Ask the node here, for `rpc`, `top` and `reload`, instead of where [control] listen says
+    #[arg(long, value_name = "ADDRESS:PORT|unix:/PATH", global = true)]
+    pub control: Option<String>,
+    /// The token for it (default: $STROWGER_TOKEN, then [control] token)
+    #[arg(long, value_name = "TOKEN", global = true)]
+    pub token: Option<String>,
+    #[arg(skip)]
+    command: Option<clap::Command>,
     #[arg(skip)]
     further: Vec<(&'static str, &'static str, &'static str, Value)>,
 }
@@ -39,6 +49,47 @@ pub enum Action {
         /// What to do to them.
         #[command(subcommand)]
         task: DbTask,
+    },
+    /// Have a node that runs carry out a command; `rpc rpc.discover` lists all
+    Rpc {
+        /// The command, for example dlg.list
+        name: String,
+        /// Its parameters, by position or as name=value
+        arguments: Vec<String>,
+        /// Print the answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Watch a node that runs: shards, rates, dialogs, drops
+    Top {
+        /// Print one look as text instead of drawing
+        #[arg(long)]
+        once: bool,
+    },
+    /// Have a node that runs read its configuration and lists again
+    Reload {
+        /// Only say what would change, and what needs a restart
+        #[arg(long)]
+        dry_run: bool,
+        /// Print the answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Write the man pages into a folder
+    Man {
+        /// An existing folder.
+        folder: PathBuf,
+    },
+    /// Compare this host with what the node needs of it, and make it so
+    Tune {
+        /// What to do to it.
+        #[command(subcommand)]
+        task: strowger_tuning::Task,
     },
     /// Write a crate with a routing of your own, its configuration, tests and packaging
     New(crate::new::NewCrate),
@@ -68,6 +119,22 @@ impl Arguments {
         value: Value,
     ) {
         self.further.push((argument, section, key, value));
+    }
+
+    /// Names the binary's own command line, for completions and man pages; without it they show
+    /// the arguments that every binary has.
+    pub fn set_command(&mut self, command: clap::Command) {
+        self.command = Some(command);
+    }
+
+    /// The command line that was parsed.
+    pub(crate) fn command(&self) -> clap::Command {
+        self.command.clone().unwrap_or_else(Plain::command)
+    }
+
+    /// Which node is asked, as far as it was said here.
+    pub(crate) fn whom(&self) -> Whom {
+        Whom { place: self.control.clone(), token: self.token.clone() }
     }
 
     /// Whether a listening address was given here.

@@ -27,13 +27,16 @@
 
 mod arguments;
 mod db;
+mod manual;
 mod nat;
 mod new;
 pub mod prelude;
+mod remote;
 mod start;
 pub mod stock;
 pub mod testing;
 mod tm;
+mod tune;
 
 pub use arguments::{Action, Arguments};
 pub use db::DbTask;

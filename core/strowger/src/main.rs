@@ -2,7 +2,7 @@
 //!
 //! For: running without a line of Rust; a routing of one's own replaces this file.
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use std::process::ExitCode;
 use strowger::Arguments;
 use strowger::stock::Stock;
@@ -24,5 +24,6 @@ fn main() -> ExitCode {
     if let Some(next_hop) = next_hop {
         arguments.set("--next-hop", "routing", "next_hop", Value::String(next_hop));
     }
+    arguments.set_command(Command::command());
     strowger::start(&arguments, Stock::from_config)
 }

@@ -58,8 +58,10 @@ pub struct NewCrate {
 enum Worked {
     /// Trunks by price, with failover and limits of each customer
     LeastCost,
-    /// Users at home who register, call and are called
+    /// Users at home who register, call and are called; told to a presence server (reginfo)
     Registrar,
+    /// An account at a provider, kept registered, its challenges answered (uac)
+    Edge,
 }
 
 impl Worked {
@@ -68,17 +70,21 @@ impl Worked {
         match self {
             Worked::LeastCost => ("least_cost", "LeastCost"),
             Worked::Registrar => ("registrar", "Residential"),
+            Worked::Edge => ("edge", "Edge"),
         }
     }
 }
 
 /// Every file of the template but the manifest.
-const FILES: [(&str, &str); 13] = [
+const FILES: [(&str, &str); 16] = [
     ("README.md", include_str!("../template/README.md")),
     ("src/main.rs", include_str!("../template/src/main.rs")),
     ("src/lib.rs", include_str!("../template/src/lib.rs")),
     ("src/least_cost.rs", include_str!("../template/src/least_cost.rs")),
     ("src/registrar.rs", include_str!("../template/src/registrar.rs")),
+    ("src/edge.rs", include_str!("../template/src/edge.rs")),
+    ("tests/edge.rs", include_str!("../template/tests/edge.rs")),
+    ("config/edge.toml", include_str!("../template/config/edge.toml")),
     ("tests/least_cost.rs", include_str!("../template/tests/least_cost.rs")),
     ("tests/registrar.rs", include_str!("../template/tests/registrar.rs")),
     ("config/least_cost.toml", include_str!("../template/config/least_cost.toml")),

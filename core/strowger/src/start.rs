@@ -5,14 +5,16 @@
 //! Invariants: a bad configuration binds nothing and ends with status 78.
 
 use crate::arguments::{Action, Arguments};
-use crate::{db, tm};
+use crate::{db, manual, remote, tm, tune};
 use std::io;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use strowger_node::control::{self, Unanswered, say};
 use strowger_node::http::{self, ControlSettings, Facts};
 use strowger_node::lists::Lists;
 use strowger_node::node::{Node, Running, Seat};
+use strowger_node::reload::Renewal;
 use strowger_node::{config, interfaces, secret, settings::NodeSettings, storage};
 use strowger_sip::date::Epoch;
 use strowger_sip::engine::{Engine, RowOf, Settings, Setup};
@@ -31,6 +33,22 @@ pub(crate) const EXIT_USAGE: u8 = 64;
 pub const EXIT_SYSTEM: u8 = 71;
 /// Exit status for a fault of our own (sysexits.h, EX_SOFTWARE).
 const EXIT_SOFTWARE: u8 = 70;
+/// What a routing reads for itself can change live, for new requests get a new routing; `domains`
+/// cannot, for it is read into the engine.
+const STOCK_LIVE: &[&str] = &[
+    "caller_limit",
+    "dialog",
+    "nat",
+    "next_hop",
+    "path",
+    "realm",
+    "registrar",
+    "rules",
+    "trunk",
+    "trunk_algorithm",
+    "trunk_set",
+    "trusted_group",
+];
 
 /// Runs a routing as the command line says: the whole of a binary's `main`.
 ///
@@ -54,8 +72,8 @@ where
     RowOf<R>: Rows,
     F: Fn(&mut Section<'_>) -> R + Send + Sync + 'static,
 {
-    if let Some(Action::New(wanted)) = &arguments.action {
-        return wanted.run();
+    if let Some(ended) = before_reading(arguments) {
+        return ended;
     }
     let (mut configuration, mut problems) = match &arguments.file {
         Some(path) => config::read_file(path),
@@ -68,6 +86,9 @@ where
         eprint!("{problems}");
         return ExitCode::from(EXIT_CONFIGURATION);
     }
+    if let Some(ended) = asking(arguments, read.node.control.as_ref()) {
+        return ended;
+    }
     // What is wrong with the sections themselves has been reported.
     let (lists, _) = configuration.read(R::Modules::lists);
     if let Some(storage) = &mut read.node.storage {
@@ -79,17 +100,52 @@ where
         eprintln!("{faults}");
         return ExitCode::from(EXIT_CONFIGURATION);
     }
-    match arguments.action.clone().unwrap_or(Action::Run) {
-        Action::Check => {
+    match &arguments.action {
+        Some(Action::Check) => {
             say(&format!("{}: good", configuration.source));
             ExitCode::SUCCESS
         }
-        Action::Db { task } => db::run(read.node.storage.as_ref(), task),
-        // Both end before any configuration is read, or are what is left.
-        Action::New(_) | Action::Run => {
+        Some(Action::Db { task }) => db::run(read.node.storage.as_ref(), *task),
+        Some(Action::Tune { task }) => tune::run(task, &read.node),
+        Some(_) | None => {
             let is_default = arguments.file.is_none() && !arguments.says_where_to_listen();
-            run(configuration, read, (lists, is_default), from_config)
+            run(arguments, configuration, read, (lists, is_default), from_config)
         }
+    }
+}
+
+/// What needs no configuration: how it ended, if it was that.
+fn before_reading(arguments: &Arguments) -> Option<ExitCode> {
+    match arguments.action.as_ref()? {
+        Action::Completions { shell } => Some(manual::completions(arguments.command(), *shell)),
+        Action::Man { folder } => Some(manual::pages(arguments.command(), folder)),
+        Action::New(wanted) => Some(wanted.run()),
+        Action::Run
+        | Action::Check
+        | Action::Db { .. }
+        | Action::Rpc { .. }
+        | Action::Top { .. }
+        | Action::Reload { .. }
+        | Action::Tune { .. } => None,
+    }
+}
+
+/// What is asked of a node that runs: how it ended, if it was that.
+fn asking(arguments: &Arguments, control: Option<&ControlSettings>) -> Option<ExitCode> {
+    let whom = arguments.whom();
+    match arguments.action.as_ref()? {
+        Action::Rpc { name, arguments, json } => {
+            Some(remote::rpc(&whom, control, (name, arguments, *json)))
+        }
+        Action::Top { once } => Some(remote::top(&whom, control, *once)),
+        Action::Reload { dry_run, json } => Some(remote::reload(&whom, control, (*dry_run, *json))),
+        Action::Run
+        | Action::Check
+        | Action::Db { .. }
+        | Action::Completions { .. }
+        | Action::Man { .. }
+        | Action::New(_)
+        | Action::Tune { .. } => None,
     }
 }
 
@@ -149,6 +205,7 @@ fn read_domains(section: &mut Section<'_>) -> Vec<String> {
 }
 
 fn run<R, F>(
+    arguments: &Arguments,
     configuration: Configuration,
     read: Read,
     (lists, is_default): (Lists, bool),
@@ -190,11 +247,16 @@ where
     node.notices().iter().for_each(|notice| say(&format!("note: {notice}")));
     let listeners = node.listeners().clone();
     let facts = Facts { aliases: engine.aliases.clone(), orders: order };
+    let from_config = Arc::new(from_config);
+    let current = Arc::new(Mutex::new(Arc::new(configuration)));
+    let renewal =
+        renewal::<R, F>(arguments.clone(), Arc::clone(&current), Arc::clone(&from_config));
     let make = move |seat: Seat| {
         let lasting = (lasting.as_deref(), has_storage);
-        seated(&configuration, seat, engine.clone(), lasting, &from_config)
+        let configuration = Arc::clone(&current.lock().unwrap_or_else(PoisonError::into_inner));
+        seated(&configuration, seat, engine.clone(), lasting, &*from_config)
     };
-    let running = match node.start_with(lists, make) {
+    let mut running = match node.start_with(lists, make) {
         Ok(running) => running,
         Err(cause) if cause.is_configuration() => {
             eprintln!("strowger: {cause}");
@@ -202,12 +264,53 @@ where
         }
         Err(cause) => return refuse(cause.to_string()),
     };
+    running.renew_by(renewal);
     if let Err(cause) = plane.map_or(Ok(()), |plane| open_control(&running, &plane, facts)) {
         return refuse(format!("control plane: {cause}"));
     }
     welcome(&listeners, shards, is_default);
     let ended = control::supervise(running, &orders, drain_timeout);
     ended.map_or_else(give_up, |()| ExitCode::SUCCESS)
+}
+
+/// How a node that runs comes by a changed configuration.
+fn renewal<R, F>(
+    arguments: Arguments,
+    current: Arc<Mutex<Arc<Configuration>>>,
+    from_config: Arc<F>,
+) -> Renewal
+where
+    R: Routing,
+    R::Modules: ConfiguredModules,
+    F: Fn(&mut Section<'_>) -> R + Send + Sync + 'static,
+{
+    let check = move |configuration: &Configuration| {
+        let (_, problems) = configuration.read(|root| Read::all(root, &*from_config));
+        if problems.is_empty() { Ok(()) } else { Err(problems.to_string()) }
+    };
+    let check = Arc::new(check);
+    let checked = Arc::clone(&check);
+    let read = move || {
+        let (mut configuration, problems) = match &arguments.file {
+            Some(path) => config::read_file(path),
+            None => (Configuration::empty("configuration"), Problems::new("configuration")),
+        };
+        if !problems.is_empty() {
+            return Err(problems.to_string());
+        }
+        arguments.apply(&mut configuration);
+        checked(&configuration)?;
+        Ok(configuration)
+    };
+    let mut live = R::Modules::live();
+    live.extend([("routing", STOCK_LIVE), ("overload", &["*"][..])]);
+    Renewal {
+        read: Box::new(read),
+        check: Box::new(move |configuration| check(configuration)),
+        current,
+        live,
+        apply: Box::new(|_| ()),
+    }
 }
 
 fn give_up(unanswered: Unanswered) -> ExitCode {

@@ -14,9 +14,15 @@ use strowger_modules::nathelper::{AliasWhen, Nat, NatRequest, NatTests};
 use strowger_modules::path::{PathEntry, PathRequest};
 use strowger_modules::permissions::{Permissions, PermissionsRequest};
 use strowger_modules::pike::Pike;
-use strowger_modules::registrar::{ForkingTo, LookingUp, Registrar, SaveOptions, Saving, Trusted};
-use strowger_sip::message::{Host, MethodKind, Scheme, Uri};
-use strowger_sip::routing::{Answer, Outcome, Relay, Reply, Request, Response, Routing, Within};
+use strowger_modules::pua::Pua;
+use strowger_modules::registrar::{
+    ForkingTo, Found, LookingUp, Registrar, SaveOptions, Saving, Trusted,
+};
+use strowger_modules::uac::{RequestBy, Uac, UacRequest};
+use strowger_sip::message::{Host, MethodKind, NameAddr, Scheme, Uri};
+use strowger_sip::routing::{
+    Answer, Destination, Outcome, Relay, Reply, Request, Response, Routing, Within,
+};
 use strowger_sip::settings::Section;
 
 /// Methods that this node answers for itself (RFC 3261 §20.5).
@@ -37,6 +43,10 @@ pub struct Stock {
     rules: bool,
     dialog: bool,
     caller_limit: Option<u32>,
+    uac_auth: bool,
+    uac_from: Option<(String, String)>,
+    uac_trunk: Option<String>,
+    uac_registrations: bool,
 }
 
 impl Stock {
@@ -60,6 +70,14 @@ impl Stock {
     /// - `dialog` (default false): track calls, as `[dialog]` says.
     /// - `caller_limit`: how many calls one caller, by the URI in From, may have at a time; one
     ///   more gets 486. Tracks calls.
+    /// - `uac_auth` (default false): challenges of the trunks, or of the next hop, are answered
+    ///   with what `[uac]` has; in calls that are tracked also those within the call.
+    /// - `uac_from`: a URI, or a name and a URI in brackets, that trunks see in From of what comes
+    ///   from others; each party goes on seeing what it knows.
+    /// - `uac_trunk`: the `l_uuid` of an account of `[uac]`; what would go to the next hop goes
+    ///   over it, to the provider's domain and with its credentials.
+    /// - `uac_registrations` (default false): a call to the contact of an account of `[uac]` goes
+    ///   to the account's local user.
     pub fn from_config(section: &mut Section<'_>) -> Stock {
         let number = section.integer("trunk_algorithm", 8, 0..=64);
         let known = u8::try_from(number).ok().and_then(Algorithm::from_number);
@@ -81,8 +99,23 @@ impl Stock {
             rules: section.boolean("rules", false),
             dialog: section.boolean("dialog", false),
             caller_limit: limit.and_then(|limit| u32::try_from(limit).ok()),
+            uac_auth: section.boolean("uac_auth", false),
+            uac_from: section.parsed("uac_from", name_and_uri),
+            uac_trunk: section.string("uac_trunk"),
+            uac_registrations: section.boolean("uac_registrations", false),
         }
     }
+}
+
+/// A display name, which may be empty, and a SIP URI.
+fn name_and_uri(text: &str) -> Result<(String, String), String> {
+    let read = NameAddr::parse(text.as_bytes()).ok();
+    let read = read.filter(|read| read.params.as_bytes().is_empty());
+    let usable = read.filter(|read| read.uri().is_ok_and(|uri| uri.scheme.is_sip()));
+    let own = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    usable
+        .map(|read| (own(read.display), own(read.uri)))
+        .ok_or_else(|| "a SIP URI, or a name and a SIP URI in brackets".to_owned())
 }
 
 /// Checks a next hop; the error says what is allowed.
@@ -96,11 +129,11 @@ pub fn next_hop(text: &str) -> Result<String, String> {
 }
 
 impl Routing for Stock {
-    type Modules = (Pike, Permissions, Auth, Location, Registrar, Dispatcher, Dialog);
+    type Modules = (Pike, Permissions, Auth, Location, Registrar, Dispatcher, Dialog, Uac, Pua);
 
     async fn request(&self, mut request: Request<'_, Self>) -> Result<Answer, Reply> {
         let follows_a_route = match request.loose_route()? {
-            Some(within) if within.is_in_dialog() => return self.within_dialog(within),
+            Some(within) if within.is_in_dialog() => return self.within_dialog(within).await,
             Some(within) => within.has_more(),
             None => false,
         };
@@ -153,14 +186,46 @@ impl Routing for Stock {
 
 impl Stock {
     /// Along the route set; where that ends here, to the alias of a user behind a NAT.
-    fn within_dialog(&self, mut within: Within<'_, '_, Stock>) -> Result<Answer, Reply> {
+    async fn within_dialog(&self, mut within: Within<'_, '_, Stock>) -> Result<Answer, Reply> {
         self.see_nat(within.request())?;
+        let by_dialog = within.request().module(|uac: &mut Uac, _, _| uac.settings().restore_dlg);
+        if by_dialog {
+            within.request().uac().restore_by_dialog();
+        }
         let ends_here = !within.has_more();
         let aliased = within.request().handle_ruri_alias().filter(|_| self.nat && ends_here);
-        Ok(match aliased {
-            Some(aliased) => within.request().fork().to_by(aliased.uri, aliased.next_hop).into(),
-            None => within.relay().into(),
-        })
+        if let Some(aliased) = aliased {
+            return Ok(within.request().fork().to_by(aliased.uri, aliased.next_hop).into());
+        }
+        let request = within.request();
+        if !self.answers_within(request) {
+            return Ok(within.relay().into());
+        }
+        loop {
+            match request.relay_to_target().await {
+                Outcome::Answered(_) => return Ok(Answer::Done),
+                Outcome::Failed(failed) => {
+                    if request.uac().auth_in_dialog(&failed).is_err() {
+                        return Ok(failed.into());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a challenge of this request within a dialog is to be answered: of the caller's, in a
+    /// call that is tracked. Whoever challenges the callee is no trunk.
+    fn answers_within(&self, request: &mut Request<'_, Stock>) -> bool {
+        let account = self.uac_trunk.as_ref();
+        if (!self.uac_auth && account.is_none()) || request.method() == MethodKind::Ack {
+            return false;
+        }
+        let from_caller = request.dialog().snapshot().is_some_and(|call| call.direction == 1);
+        if let Some(account) = account.filter(|_| from_caller) {
+            // Its credentials are kept for this request; where it goes is known already.
+            let _ = request.uac().reg_request_to(account, RequestBy::Uuid);
+        }
+        from_caller
     }
 
     /// A sender behind a NAT gets an alias in its contact.
@@ -243,23 +308,61 @@ impl Stock {
         if request.method() == MethodKind::Options && !user {
             return Err(Reply::options(ALLOW));
         }
+        if request.is_within_dialog() && request.method() == MethodKind::Notify {
+            // Of a subscription that this node has not (RFC 6665 §4.1.3).
+            return Err(Reply::new(481));
+        }
         if request.is_within_dialog() || !user {
             return Err(Reply::not_found());
         }
+        if self.uac_registrations {
+            let target = String::from_utf8_lossy(request.request_uri()).into_owned();
+            if let Some(local) = request.uac().reg_lookup(&target) {
+                return self.call_local(&mut request, &local).await;
+            }
+        }
         if self.registrar {
-            return call_user(&mut request).await;
+            let found = request.lookup().await?;
+            return call_user(&mut request, &found).await;
         }
         // Sent on to where it is addressed, it would come back here.
-        if self.next_hop.is_none() && self.trunk_set.is_none() {
+        let leads_on = self.next_hop.is_some() || self.trunk_set.is_some();
+        if !leads_on && self.uac_trunk.is_none() {
             return Err(Reply::not_found());
         }
         self.onward(&mut request).await
     }
 
+    /// A call that came in by an account elsewhere, to the account's local user.
+    async fn call_local(
+        &self,
+        request: &mut Request<'_, Stock>,
+        local: &str,
+    ) -> Result<Answer, Reply> {
+        if self.registrar {
+            let found = request.lookup_uri(local.as_bytes()).await?;
+            return call_user(request, &found).await;
+        }
+        let next_hop = self.next_hop.as_ref().map(|uri| uri.as_bytes());
+        let (uri, path, flow) = (local.as_bytes(), None, None);
+        Ok(request.fork().to_destination(&Destination { uri, path, next_hop, flow }).into())
+    }
+
     /// To the trunks, to the next hop, or to where the request is addressed.
     async fn onward(&self, request: &mut Request<'_, Stock>) -> Result<Answer, Reply> {
+        self.show_as(request)?;
+        if let Some(account) = &self.uac_trunk {
+            return over_account(request, account).await;
+        }
         if let Some(set) = self.trunk_set {
-            return Ok(request.dispatcher().relay(set, self.trunk_algorithm).await?.into());
+            let outcome = request.dispatcher().relay(set, self.trunk_algorithm).await?;
+            return Ok(self.answer_challenges(request, outcome).await);
+        }
+        if self.uac_auth {
+            let uri = request.request_uri().to_vec();
+            let next_hop = self.next_hop.as_ref().map(|uri| uri.as_bytes());
+            let destination = Destination { uri: &uri, path: None, next_hop, flow: None };
+            return Ok(request.uac().relay_in_dialog(&destination).await.into());
         }
         let relay: Relay<'_, '_, Stock> = match &self.next_hop {
             Some(next_hop) => request.relay_by(next_hop),
@@ -267,11 +370,53 @@ impl Stock {
         };
         Ok(relay.into())
     }
+
+    /// Trunks see one caller.
+    fn show_as(&self, request: &mut Request<'_, Stock>) -> Result<(), Reply> {
+        let Some((name, uri)) = self.uac_from.as_ref().filter(|_| !request.is_within_dialog())
+        else {
+            return Ok(());
+        };
+        let by_dialog = request.module(|uac: &mut Uac, _, _| uac.settings().restore_dlg);
+        match by_dialog {
+            true => request.uac().replace_from_in_dialog(Some(name), uri)?,
+            false => request.uac().replace_from(name, uri)?,
+        }
+        Ok(())
+    }
+
+    /// The trunk that was chosen wants credentials: it, and no other, gets them.
+    async fn answer_challenges(
+        &self,
+        request: &mut Request<'_, Stock>,
+        mut outcome: Outcome,
+    ) -> Answer {
+        loop {
+            let Outcome::Failed(failed) = &outcome else { return outcome.into() };
+            let Some(trunk) = failed.source().filter(|_| self.uac_auth) else {
+                return outcome.into();
+            };
+            if request.uac().auth_in_dialog(failed).is_err() {
+                return outcome.into();
+            }
+            let next_hop = format!("sip:{};transport={}", trunk.remote, trunk.transport);
+            outcome = request.relay_by(next_hop).await;
+        }
+    }
+}
+
+/// To a number of an account's provider, with the account's credentials.
+async fn over_account(request: &mut Request<'_, Stock>, account: &str) -> Result<Answer, Reply> {
+    let trunk = request.uac().reg_request_to(account, RequestBy::Uuid);
+    let trunk = trunk.map_err(|_| Reply::new(503))?;
+    let number = request.target().and_then(|uri| uri.user).map(<[u8]>::to_vec);
+    let number = number.map(|number| String::from_utf8_lossy(&number).into_owned());
+    let uri = number.and_then(|number| trunk.user(&number)).ok_or_else(Reply::not_found)?;
+    Ok(request.uac().relay_in_dialog(&trunk.to(uri.as_bytes())).await.into())
 }
 
 /// Tries a user's contacts, those of equal preference together, the best first.
-async fn call_user(request: &mut Request<'_, Stock>) -> Result<Answer, Reply> {
-    let found = request.lookup().await?;
+async fn call_user(request: &mut Request<'_, Stock>, found: &Found) -> Result<Answer, Reply> {
     let mut groups = found.groups().peekable();
     while let Some(group) = groups.next() {
         if groups.peek().is_none() {

@@ -12,7 +12,7 @@ use super::render;
 use super::steps::applies;
 use super::tally::What;
 use crate::scenario::{Does, Receive, Scenario, Wants};
-use memchr::memrchr;
+use memchr::{memchr, memrchr};
 use std::net::SocketAddr;
 use strowger_sip::limits::Limits;
 use strowger_sip::message::{Contacts, Head, HeaderName, Message, MethodKind, StartLine};
@@ -321,9 +321,9 @@ fn tag(value: &[u8]) -> Option<&[u8]> {
     let parameters = value.get(behind..)?;
     // Nothing but the tag, as a rule.
     if let Some(tag) = parameters.strip_prefix(b";tag=")
-        && !tag.iter().any(|byte| *byte == b';' || byte.is_ascii_whitespace())
+        && memchr(b';', tag).is_none()
     {
-        return Some(tag);
+        return Some(tag.trim_ascii_end());
     }
     let parameters = parameters.split(|byte| *byte == b';');
     parameters.map(<[u8]>::trim_ascii).find_map(|parameter| {

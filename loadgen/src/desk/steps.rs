@@ -113,7 +113,10 @@ impl Desk<'_> {
             self.counters.lost_on_purpose += 1;
             self.out.discard(start);
         } else {
-            self.counters.sent.count_bytes(self.out.since(start));
+            match send.method {
+                Some(method) => self.counters.sent.count_request(method),
+                None => self.counters.sent.count_bytes(self.out.since(start)),
+            }
             self.out.post(door, remote, slot, start);
         }
         Gone::On

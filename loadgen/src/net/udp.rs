@@ -12,6 +12,7 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6,
     SockaddrLike, recvmmsg, recvmsg, sendmmsg, sendmsg, setsockopt,
 };
+use smallvec::{SmallVec, smallvec};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
@@ -314,14 +315,16 @@ fn send_apart(fd: RawFd, run: &Joined<'_>, traffic: &mut Traffic) {
 /// Sorts messages into runs. SIP minds no order among messages of different calls, so that a run
 /// takes messages from anywhere in the batch; one of a call never goes into an earlier run than the
 /// call's message before it.
-fn join<'a>(messages: impl Iterator<Item = (&'a Outgoing, &'a [u8])>) -> Vec<Joined<'a>> {
-    let mut runs: Vec<Joined<'a>> = Vec::new();
+fn join<'a>(
+    messages: impl Iterator<Item = (&'a Outgoing, &'a [u8])>,
+) -> SmallVec<[Joined<'a>; RUNS_USUAL]> {
+    let mut runs: SmallVec<[Joined<'a>; RUNS_USUAL]> = SmallVec::new();
     // The last run of a call, by the low bits of its number: calls that share them only wait for
     // each other needlessly.
-    let mut earliest = [0usize; CALLS_TOLD_APART];
+    let mut earliest = [0u16; CALLS_TOLD_APART];
     for (sent, bytes) in messages {
         let mark = &mut earliest[sent.call as usize % CALLS_TOLD_APART];
-        let open = runs.iter().enumerate().skip(*mark);
+        let open = runs.iter().enumerate().skip(usize::from(*mark));
         let found = open.rev().find(|(_, run)| run.to == sent.to && run.takes(bytes));
         let index = found.map_or(runs.len(), |(index, _)| index);
         match runs.get_mut(index) {
@@ -329,19 +332,16 @@ fn join<'a>(messages: impl Iterator<Item = (&'a Outgoing, &'a [u8])>) -> Vec<Joi
             None => runs.push(Joined {
                 to: sent.to,
                 size: bytes.len(),
-                slices: {
-                    let mut slices = Vec::with_capacity(SEGMENTS_USUAL);
-                    slices.push(IoSlice::new(bytes));
-                    slices
-                },
+                slices: smallvec![IoSlice::new(bytes)],
             }),
         }
-        *mark = index;
+        *mark = u16::try_from(index).unwrap_or(u16::MAX);
     }
     runs
 }
 
-/// Room of a run before it grows.
+/// Runs, and messages of a run, for which no memory needs to be asked.
+const RUNS_USUAL: usize = 4;
 const SEGMENTS_USUAL: usize = 16;
 /// Entries of a table that is small enough to be made for every batch.
 const CALLS_TOLD_APART: usize = 256;
@@ -349,7 +349,7 @@ const CALLS_TOLD_APART: usize = 256;
 struct Joined<'a> {
     to: SocketAddr,
     size: usize,
-    slices: Vec<IoSlice<'a>>,
+    slices: SmallVec<[IoSlice<'a>; SEGMENTS_USUAL]>,
 }
 
 impl Joined<'_> {

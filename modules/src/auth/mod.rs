@@ -10,6 +10,7 @@ mod account;
 mod algorithm;
 mod challenge;
 mod check;
+pub mod client;
 mod credentials;
 mod digest;
 mod nonce;
@@ -33,6 +34,7 @@ pub use settings::{Checks, Settings};
 use crate::ask::{AskId, Asks};
 use account::{Accounts, Known};
 use challenge::Offer;
+pub(crate) use digest::{Covered, response as digest_response};
 use nonce::{NonceFault, NonceKey};
 use replay::Replays;
 use std::rc::Rc;
@@ -285,6 +287,7 @@ impl Auth {
 impl Module for Auth {
     const NAME: &'static str = "auth";
     const METRICS: &'static [MetricNote] = notes::METRICS;
+    const LIVE: &'static [&'static str] = &["account"];
     type Attached = Attached;
     type Peer = Peer;
     type Timer = Timer;
@@ -331,6 +334,19 @@ impl Module for Auth {
             Row::Unknown { ask } => self.asks.answer(host, ask, Answer::Unknown),
             // This goes to storage, it never comes from there.
             Row::Find { .. } => {}
+        }
+    }
+
+    fn renew(&mut self, host: &mut impl Host<Self>, fresh: Auth) {
+        if self.settings.accounts == fresh.settings.accounts {
+            return;
+        }
+        let accounts = fresh.settings.accounts.clone();
+        self.settings = Rc::new(Settings { accounts, ..(*self.settings).clone() });
+        if let Some(tables) = &mut self.tables {
+            let (accounts, cache) = (self.settings.accounts.clone(), self.settings.cache);
+            // What storage has said is asked again.
+            tables.accounts = Accounts::new(accounts, cache, host.entropy().keys());
         }
     }
 

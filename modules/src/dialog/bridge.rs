@@ -2,21 +2,20 @@
 //!
 //! For: a party that is called and then asked to call the other (REFER, RFC 3515), or two parties
 //! that are both called and get each other's offer and answer (RFC 3725 §4.1, flow I).
-//! Not here: REFER within a tracked dialog (`refer.rs`). These calls are no dialogs of the table.
-//! Invariants: a bridge has a timer as long as it lives; what was answered is acknowledged and, when
-//! the bridge fails, ended; their number is bounded.
+//! Not here: what its parties say (`bridge_course.rs`), REFER within a tracked dialog (`refer.rs`).
+//! These calls are no dialogs of the table.
+//! Invariants: a bridge has a timer as long as it lives; what was answered is acknowledged, and
+//! ended when the bridge fails; their number is bounded.
 
-use super::end::status_of;
-use super::limits::{BRIDGE_LEAVE, BRIDGES_MAX, BRIDGES_REMEMBERED_MAX};
-use super::refer::{fragment, is_uri};
+use super::limits::{BRIDGES_MAX, BRIDGES_REMEMBERED_MAX};
+use super::refer::is_uri;
 use super::{Dialog, Timer, Token};
 use crate::json;
 use std::collections::VecDeque;
 use std::io::Write;
-use strowger_sip::engine::{CallChange, CallOrder};
-use strowger_sip::message::{HeaderName, Message, MethodKind, StatusCode};
-use strowger_sip::module::{Arrived, Heard, Host, Reach};
-use strowger_sip::routing::Reply;
+use strowger_sip::message::{HeaderName, Message};
+use strowger_sip::module::{Host, Reach};
+use strowger_sip::time::Duration;
 use strowger_sip::transaction::{Id, Slab};
 use strowger_sip::transport::Flow;
 use strowger_sip::wheel::TimerId;
@@ -42,6 +41,18 @@ pub enum BridgeMode {
     Refer,
     /// Both are called from here, which stays in their signalling: for a party without REFER.
     ThirdParty,
+}
+
+/// How bridges go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BridgeRules {
+    /// `bridge_mode`
+    pub mode: BridgeMode,
+    /// `bridge_wait`: whether the BYE waits for the end of the transfer, or for the answer to the
+    /// REFER alone.
+    pub waits: bool,
+    /// `bridge_timeout`: how long setting one up may take.
+    pub timeout: Duration,
 }
 
 /// One of the two.
@@ -73,26 +84,26 @@ pub(super) enum NotBridged {
 
 /// The call with one party.
 #[derive(Debug)]
-struct Leg {
-    uri: String,
-    flow: Flow,
-    call_id: String,
-    tag: String,
+pub(super) struct Leg {
+    pub(super) uri: String,
+    pub(super) flow: Flow,
+    pub(super) call_id: String,
+    pub(super) tag: String,
     /// Its own tag, contact and route set, once it has answered.
-    remote_tag: Vec<u8>,
-    contact: Vec<u8>,
-    routes: Vec<u8>,
-    number: u32,
-    phase: Phase,
+    pub(super) remote_tag: Vec<u8>,
+    pub(super) contact: Vec<u8>,
+    pub(super) routes: Vec<u8>,
+    pub(super) number: u32,
+    pub(super) phase: Phase,
     /// The offer that came with its answer, of whoever was called without one.
-    offered: (String, Vec<u8>),
+    pub(super) offered: (String, Vec<u8>),
     /// What the ACK of its answer carries; `None` while the offer waits for its own answer.
-    acked: Option<(String, Vec<u8>)>,
+    pub(super) acked: Option<(String, Vec<u8>)>,
 }
 
 /// How far the call with one party is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// The INVITE is out.
     Calling,
     /// It has answered.
@@ -105,11 +116,13 @@ enum Phase {
 
 /// How far a bridge is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     Inviting,
     Referring,
     /// The party says how far its own call has come.
     Watching,
+    /// It has said that this is over: its NOTIFY is answered, and then it is left.
+    Transferred,
     InvitingSecond,
     /// Both are connected.
     Up,
@@ -123,7 +136,7 @@ impl Stage {
         match self {
             Stage::Inviting => "calling the first party",
             Stage::Referring => "referring",
-            Stage::Watching => "transferring",
+            Stage::Watching | Stage::Transferred => "transferring",
             Stage::InvitingSecond => "calling the second party",
             Stage::Up => "connected",
             Stage::Leaving => "leaving",
@@ -134,34 +147,34 @@ impl Stage {
 
 /// A call being set up between two parties.
 #[derive(Debug)]
-struct Bridge {
-    mode: BridgeMode,
-    stage: Stage,
-    first: Leg,
-    second: Option<Leg>,
-    to: String,
-    next_hop: Option<String>,
+pub(super) struct Bridge {
+    pub(super) mode: BridgeMode,
+    pub(super) stage: Stage,
+    pub(super) first: Leg,
+    pub(super) second: Option<Leg>,
+    pub(super) to: String,
+    pub(super) next_hop: Option<String>,
     /// The last status that says how it goes.
-    status: Option<u16>,
-    timer: TimerId,
+    pub(super) status: Option<u16>,
+    pub(super) timer: TimerId,
 }
 
 impl Bridge {
-    fn leg(&self, party: Party) -> Option<&Leg> {
+    pub(super) fn leg(&self, party: Party) -> Option<&Leg> {
         match party {
             Party::First => Some(&self.first),
             Party::Second => self.second.as_ref(),
         }
     }
 
-    fn leg_mut(&mut self, party: Party) -> Option<&mut Leg> {
+    pub(super) fn leg_mut(&mut self, party: Party) -> Option<&mut Leg> {
         match party {
             Party::First => Some(&mut self.first),
             Party::Second => self.second.as_mut(),
         }
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let over = |leg: &Leg| leg.phase == Phase::Over;
         over(&self.first) && self.second.as_ref().is_none_or(over)
     }
@@ -170,7 +183,7 @@ impl Bridge {
 /// The bridges of a shard, and what became of the last ones.
 #[derive(Debug)]
 pub(super) struct Bridges {
-    list: Slab<Bridge, BridgeMark>,
+    pub(super) list: Slab<Bridge, BridgeMark>,
     over: VecDeque<(BridgeId, String)>,
 }
 
@@ -187,7 +200,7 @@ impl Bridges {
 }
 
 /// A body with its type.
-type Body<'b> = Option<(&'b str, &'b [u8])>;
+pub(super) type Body<'b> = Option<(&'b str, &'b [u8])>;
 
 impl Dialog {
     /// Calls `from`, and brings it together with `to` when it answers.
@@ -202,7 +215,7 @@ impl Dialog {
         }
         let id = self.bridges.list.next_id().ok_or(NotBridged::Full)?;
         let first = self.bridge_leg(host, id, from, next_hop).ok_or(NotBridged::Unreachable)?;
-        let timer = host.arm(host.now() + self.settings.bridge_timeout, Timer::Bridge(id));
+        let timer = host.arm(host.now() + self.settings.bridge.timeout, Timer::Bridge(id));
         let bridge = Bridge {
             mode,
             stage: Stage::Inviting,
@@ -229,7 +242,7 @@ impl Dialog {
     }
 
     /// A call with this party; `None` when it cannot be reached.
-    fn bridge_leg(
+    pub(super) fn bridge_leg(
         &self,
         host: &mut impl Host<Dialog>,
         id: BridgeId,
@@ -265,7 +278,7 @@ impl Dialog {
     }
 
     /// Sends a party its next request; when that is not possible the bridge ends.
-    fn bridge_send(
+    pub(super) fn bridge_send(
         &mut self,
         host: &mut impl Host<Dialog>,
         (id, party): (BridgeId, Party),
@@ -329,273 +342,11 @@ impl Dialog {
         out
     }
 
-    /// Something came back from a party.
-    pub(super) fn bridge_answered(
+    pub(super) fn bridge_acknowledge(
         &mut self,
         host: &mut impl Host<Dialog>,
         (id, party): (BridgeId, Party),
-        heard: Heard<'_>,
     ) {
-        let status = status_of(heard);
-        let Some(bridge) = self.bridges.list.get_mut(id) else { return };
-        let stage = bridge.stage;
-        let Some(leg) = bridge.leg_mut(party) else { return };
-        if status.is_provisional() {
-            return;
-        }
-        match (method_of(heard), leg.phase) {
-            // What did not come is what was asked for last.
-            (None, Phase::Calling) => self.bridge_lost(host, (id, party), Some(status)),
-            (Some(MethodKind::Invite), Phase::Calling) => match heard {
-                Heard::Response(response) if status.is_success() => {
-                    leg.learn(response);
-                    leg.phase = Phase::Answered;
-                    self.bridge_connected(host, (id, party), response);
-                }
-                Heard::Response(_) | Heard::Timeout | Heard::Transport => {
-                    self.bridge_lost(host, (id, party), Some(status));
-                }
-            },
-            // A further copy of the answer: its ACK was lost.
-            (Some(MethodKind::Invite), Phase::Answered | Phase::Leaving | Phase::Over) => {
-                self.bridge_acknowledge(host, (id, party));
-            }
-            (Some(MethodKind::Bye) | None, Phase::Leaving | Phase::Over) => {
-                leg.phase = Phase::Over;
-                self.bridge_forget_if_over(host, id);
-            }
-            (_, Phase::Answered) if stage == Stage::Referring => {
-                bridge.status = Some(status.code());
-                let watches = self.settings.bridge_waits && status.is_success();
-                if watches {
-                    bridge.stage = Stage::Watching;
-                } else {
-                    self.bridge_leave(host, id);
-                }
-            }
-            (_, Phase::Answered | Phase::Leaving | Phase::Over | Phase::Calling) => {}
-        }
-    }
-
-    /// A party has answered its INVITE.
-    fn bridge_connected(
-        &mut self,
-        host: &mut impl Host<Dialog>,
-        (id, party): (BridgeId, Party),
-        response: Message<'_>,
-    ) {
-        let Some(bridge) = self.bridges.list.get_mut(id) else { return };
-        bridge.status = Some(200);
-        match (bridge.stage, party) {
-            (Stage::Inviting, Party::First) => match bridge.mode {
-                BridgeMode::Refer => {
-                    bridge.first.acked = Some((String::new(), Vec::new()));
-                    bridge.stage = Stage::Referring;
-                    let headers = format!(
-                        "Refer-To: {}\r\nReferred-By: {}\r\n",
-                        bridge.to, self.settings.controller
-                    );
-                    self.bridge_acknowledge(host, (id, party));
-                    self.bridge_send(host, (id, party), "REFER", &headers, None);
-                }
-                BridgeMode::ThirdParty => self.bridge_second(host, id, response),
-            },
-            (Stage::InvitingSecond, Party::Second) => {
-                bridge.stage = Stage::Up;
-                let (kind, answer) = body_of(response);
-                bridge.first.acked = Some((kind, answer));
-                // What was offered was answered.
-                bridge.first.offered = (String::new(), Vec::new());
-                if let Some(second) = &mut bridge.second {
-                    second.acked = Some((String::new(), Vec::new()));
-                }
-                // From here on it is a call like any other, and lasts as long at most.
-                let timer = host.arm(host.now() + self.settings.lifetime, Timer::Bridge(id));
-                host.cancel(std::mem::replace(&mut bridge.timer, timer));
-                self.bridge_acknowledge(host, (id, Party::Second));
-                self.bridge_acknowledge(host, (id, Party::First));
-            }
-            // It has answered though it was given up.
-            (_, _) => {
-                let offers = bridge.mode == BridgeMode::ThirdParty && party == Party::First;
-                if let Some(leg) = bridge.leg_mut(party) {
-                    leg.offered = if offers { body_of(response) } else { Default::default() };
-                    leg.decline();
-                }
-                self.bridge_acknowledge(host, (id, party));
-                self.bridge_leave(host, id);
-            }
-        }
-    }
-
-    /// The first party's offer goes to the second one.
-    fn bridge_second(&mut self, host: &mut impl Host<Dialog>, id: BridgeId, response: Message<'_>) {
-        let Some(bridge) = self.bridges.list.get_mut(id) else { return };
-        bridge.stage = Stage::InvitingSecond;
-        let (kind, offer) = body_of(response);
-        bridge.first.offered = (kind.clone(), offer.clone());
-        let (to, next_hop) = (bridge.to.clone(), bridge.next_hop.clone());
-        let second = self.bridge_leg(host, id, &to, next_hop.as_deref());
-        let Some(bridge) = self.bridges.list.get_mut(id) else { return };
-        bridge.second = second;
-        if bridge.second.is_none() {
-            bridge.first.decline();
-            bridge.status = Some(StatusCode::SERVICE_UNAVAILABLE.code());
-            self.bridge_acknowledge(host, (id, Party::First));
-            return self.bridge_leave(host, id);
-        }
-        self.bridge_send(host, (id, Party::Second), "INVITE", "", Some((&kind, &offer)));
-    }
-
-    /// A party is not there, or does not want to.
-    fn bridge_lost(
-        &mut self,
-        host: &mut impl Host<Dialog>,
-        (id, party): (BridgeId, Party),
-        status: Option<StatusCode>,
-    ) {
-        let Some(bridge) = self.bridges.list.get_mut(id) else { return };
-        if bridge.stage != Stage::Cancelling {
-            bridge.status = Some(status.map_or(503, StatusCode::code));
-        }
-        if let Some(leg) = bridge.leg_mut(party) {
-            leg.phase = Phase::Over;
-        }
-        if party == Party::Second && bridge.first.phase == Phase::Answered {
-            // The first party's offer wants an answer, before it is told that that was all.
-            bridge.first.decline();
-            self.bridge_acknowledge(host, (id, Party::First));
-        }
-        self.bridge_leave(host, id);
-    }
-
-    /// Says BYE to whoever has answered.
-    fn bridge_leave(&mut self, host: &mut impl Host<Dialog>, id: BridgeId) {
-        let Some(bridge) = self.bridges.list.get_mut(id) else { return };
-        if bridge.stage != Stage::Leaving {
-            bridge.stage = Stage::Leaving;
-            let timer = host.arm(host.now() + BRIDGE_LEAVE, Timer::Bridge(id));
-            host.cancel(std::mem::replace(&mut bridge.timer, timer));
-        }
-        for party in [Party::First, Party::Second] {
-            let leg = self.bridges.list.get_mut(id).and_then(|bridge| bridge.leg_mut(party));
-            let Some(leg) = leg else { continue };
-            match leg.phase {
-                Phase::Answered => {
-                    leg.phase = Phase::Leaving;
-                    self.bridge_send(host, (id, party), "BYE", "", None);
-                }
-                Phase::Calling => {
-                    let (call_id, cseq) = (leg.call_id.clone().into_bytes().into(), leg.number);
-                    host.order(CallOrder { call_id, cseq, what: CallChange::Cancel });
-                }
-                Phase::Leaving | Phase::Over => {}
-            }
-        }
-        self.bridge_forget_if_over(host, id);
-    }
-
-    /// It has taken long enough.
-    pub(super) fn bridge_is_late(&mut self, host: &mut impl Host<Dialog>, id: BridgeId) {
-        let Some(bridge) = self.bridges.list.get_mut(id) else { return };
-        match bridge.stage {
-            Stage::Inviting | Stage::InvitingSecond => {
-                bridge.stage = Stage::Cancelling;
-                bridge.status = Some(StatusCode::REQUEST_TIMEOUT.code());
-                bridge.timer = host.arm(host.now() + BRIDGE_LEAVE, Timer::Bridge(id));
-                if bridge.second.is_some() {
-                    bridge.first.decline();
-                    self.bridge_acknowledge(host, (id, Party::First));
-                }
-                let Some(bridge) = self.bridges.list.get(id) else { return };
-                for leg in [Some(&bridge.first), bridge.second.as_ref()].into_iter().flatten() {
-                    if leg.phase == Phase::Calling {
-                        let (call_id, cseq) = (leg.call_id.clone().into_bytes().into(), leg.number);
-                        host.order(CallOrder { call_id, cseq, what: CallChange::Cancel });
-                    }
-                }
-            }
-            Stage::Referring | Stage::Watching => {
-                bridge.status = Some(StatusCode::REQUEST_TIMEOUT.code());
-                bridge.timer = host.arm(host.now() + BRIDGE_LEAVE, Timer::Bridge(id));
-                self.bridge_leave(host, id);
-            }
-            Stage::Up => {
-                bridge.timer = host.arm(host.now() + BRIDGE_LEAVE, Timer::Bridge(id));
-                self.bridge_leave(host, id);
-            }
-            // Whoever has not answered by now is left.
-            Stage::Leaving | Stage::Cancelling => self.bridge_forget(host, id),
-        }
-    }
-
-    /// A request of a party of a bridge; `false` when it is none.
-    pub(super) fn bridge_asked(
-        &mut self,
-        host: &mut impl Host<Dialog>,
-        request: &Arrived<'_>,
-    ) -> bool {
-        if self.bridges.len() == 0 {
-            return false;
-        }
-        let message = request.incoming.message();
-        let tag = message.to_tag().and_then(|tag| str::from_utf8(tag).ok()).unwrap_or("");
-        let number = tag.get(..16).and_then(|text| u64::from_str_radix(text, 16).ok());
-        let Some(id) = number.map(BridgeId::from_u64) else { return false };
-        let call_id = message.call_id().unwrap_or(&[]);
-        let Some(bridge) = self.bridges.list.get(id) else { return false };
-        let is_its = |party: &Party| {
-            let leg = bridge.leg(*party);
-            leg.is_some_and(|leg| leg.tag == tag && leg.call_id.as_bytes() == call_id)
-        };
-        let Some(party) = [Party::First, Party::Second].into_iter().find(is_its) else {
-            return false;
-        };
-        let Some(transaction) = request.transaction else { return false };
-        let method = message.method().map_or(MethodKind::Other, |method| method.kind());
-        // Its session is what both have agreed upon when it began.
-        let changes = matches!(method, MethodKind::Invite | MethodKind::Update);
-        let known = matches!(method, MethodKind::Bye | MethodKind::Notify | MethodKind::Options);
-        let refusal = if changes { 488 } else { 405 };
-        host.reply(transaction, Reply::new(if known { 200 } else { refusal }));
-        if method == MethodKind::Bye {
-            self.bridge_hung_up(host, (id, party));
-        } else if method == MethodKind::Notify {
-            self.bridge_notified(host, id, message);
-        }
-        true
-    }
-
-    /// A party has hung up: so does the other.
-    fn bridge_hung_up(&mut self, host: &mut impl Host<Dialog>, (id, party): (BridgeId, Party)) {
-        let Some(bridge) = self.bridges.list.get_mut(id) else { return };
-        if let Some(leg) = bridge.leg_mut(party) {
-            leg.phase = Phase::Over;
-        }
-        self.bridge_leave(host, id);
-    }
-
-    /// The first party says how far its own call has come (RFC 3515 §2.4.4).
-    fn bridge_notified(
-        &mut self,
-        host: &mut impl Host<Dialog>,
-        id: BridgeId,
-        message: Message<'_>,
-    ) {
-        let Some(bridge) = self.bridges.list.get_mut(id) else { return };
-        let status = fragment(message.body());
-        if let Some(status) = status {
-            bridge.status = Some(status.code());
-        }
-        let state = message.header_named(b"Subscription-State").map_or(&[][..], |it| it.value);
-        let is_last = status.is_some_and(StatusCode::is_final) || state.starts_with(b"terminated");
-        // One may come before the answer to the REFER.
-        if is_last && matches!(bridge.stage, Stage::Watching | Stage::Referring) {
-            self.bridge_leave(host, id);
-        }
-    }
-
-    fn bridge_acknowledge(&mut self, host: &mut impl Host<Dialog>, (id, party): (BridgeId, Party)) {
         let Some(leg) = self.bridges.list.get(id).and_then(|bridge| bridge.leg(party)) else {
             return;
         };
@@ -606,13 +357,13 @@ impl Dialog {
         self.send_ack(host, leg.flow, &bytes);
     }
 
-    fn bridge_forget_if_over(&mut self, host: &mut impl Host<Dialog>, id: BridgeId) {
+    pub(super) fn bridge_forget_if_over(&mut self, host: &mut impl Host<Dialog>, id: BridgeId) {
         if self.bridges.list.get(id).is_some_and(Bridge::is_over) {
             self.bridge_forget(host, id);
         }
     }
 
-    fn bridge_forget(&mut self, host: &mut impl Host<Dialog>, id: BridgeId) {
+    pub(super) fn bridge_forget(&mut self, host: &mut impl Host<Dialog>, id: BridgeId) {
         let Some(bridge) = self.bridges.list.remove(id) else { return };
         host.cancel(bridge.timer);
         if self.bridges.over.len() >= BRIDGES_REMEMBERED_MAX {
@@ -642,7 +393,7 @@ impl Dialog {
 }
 
 impl Leg {
-    fn learn(&mut self, response: Message<'_>) {
+    pub(super) fn learn(&mut self, response: Message<'_>) {
         self.remote_tag = response.to_tag().unwrap_or(&[]).to_vec();
         if let Some(contact) = super::create::contact(response) {
             self.contact = contact.to_vec();
@@ -659,7 +410,7 @@ impl Leg {
     }
 
     /// Its answer is acknowledged, and its offer with it: nothing of that is wanted.
-    fn decline(&mut self) {
+    pub(super) fn decline(&mut self) {
         let (kind, offer) = &self.offered;
         self.acked.get_or_insert_with(|| (kind.clone(), declined(offer)));
     }
@@ -675,15 +426,7 @@ fn shown(bridge: &Bridge, stage: &str) -> String {
     })
 }
 
-/// Which request was answered; `None` when nothing came back.
-fn method_of(heard: Heard<'_>) -> Option<MethodKind> {
-    match heard {
-        Heard::Response(message) => message.cseq().ok().map(|cseq| cseq.method.kind()),
-        Heard::Timeout | Heard::Transport => None,
-    }
-}
-
-fn body_of(message: Message<'_>) -> (String, Vec<u8>) {
+pub(super) fn body_of(message: Message<'_>) -> (String, Vec<u8>) {
     let kind =
         message.header(HeaderName::ContentType).map_or(&b"application/sdp"[..], |it| it.value);
     (String::from_utf8_lossy(kind).into_owned(), message.body().to_vec())

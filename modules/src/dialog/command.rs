@@ -290,7 +290,7 @@ impl Dialog {
             return Err(fault(404, "another shard's"));
         }
         let mode = match given(4) {
-            None => self.settings.bridge_mode,
+            None => self.settings.bridge.mode,
             Some("refer") => BridgeMode::Refer,
             Some("3pcc") => BridgeMode::ThirdParty,
             Some(_) => return Err(fault(500, "mode: refer or 3pcc")),

@@ -190,7 +190,8 @@ impl Dialog {
             ..Leg::default()
         };
         let legs = [caller, Leg::default()];
-        let mut record = Record { legs, init: today(host), ..empty(key, texts, pairs) };
+        let begun = Some(host.now());
+        let mut record = Record { legs, begun, init: today(host), ..empty(key, texts, pairs) };
         record.note_flow(Side::Caller, flow);
         Ok(record)
     }
@@ -210,6 +211,7 @@ pub(super) fn empty(key: Key, texts: Texts, pairs: Pairs) -> Record {
         texts,
         pairs,
         extra: None,
+        begun: None,
         init: never,
         start: never,
         end: never,

@@ -211,6 +211,7 @@ impl Dialog {
         {
             *count += 1;
         }
+        self.measure_end(id, super::today(host));
         self.rearm(host, id);
         // At once: a process that starts now must not take it for a call that goes on.
         self.unstore(host, id);

@@ -94,6 +94,8 @@ pub struct Facts {
     pub lifetime_seconds: u32,
     /// The timeout route's name.
     pub timeout_route: String,
+    /// The flags that a routing has set.
+    pub script_flags: u32,
     /// Its variables.
     pub variables: Vec<(String, String)>,
 }
@@ -141,6 +143,7 @@ impl Record {
             end: self.end,
             lifetime_seconds: self.lifetime_seconds,
             timeout_route: text(self.text(Field::TimeoutRoute)),
+            script_flags: self.script_flags,
             variables: self
                 .pairs
                 .variables()

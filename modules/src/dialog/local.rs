@@ -242,6 +242,56 @@ impl Dialog {
         true
     }
 
+    /// The same to the callee of one early dialog, which its To tag names, before anybody answers.
+    pub(super) fn send_to_fork(
+        &mut self,
+        host: &mut impl Host<Dialog>,
+        (id, tag): (DialogId, &[u8]),
+        (method, headers): (&str, &[u8]),
+        body: Option<(&str, &[u8])>,
+    ) -> bool {
+        let Some(record) = self.table.get(id) else { return false };
+        let to = Side::Callee;
+        if record.text(to.tag()) == tag {
+            return self.send_within(host, (id, to), (method, headers), body);
+        }
+        let early = record.extra.as_ref().map_or(&[][..], |extra| &extra.early);
+        let Some(leg) = early.iter().find(|leg| *leg.tag == *tag).cloned() else { return false };
+        if !record.state.is_early() {
+            return false;
+        }
+        // For the time of writing its leg stands where the first one's does.
+        let first = super::record::EarlyLeg {
+            tag: record.text(to.tag()).into(),
+            contact: record.text(to.contact()).into(),
+            routes: record.text(to.routes()).into(),
+            listener: record.leg(to).listener,
+            cseq: None,
+        };
+        let flow = record.leg(to).flow;
+        self.stand_in(id, &leg, None);
+        let sent = self.send_within(host, (id, to), (method, headers), body);
+        self.stand_in(id, &first, flow);
+        sent
+    }
+
+    fn stand_in(&mut self, id: DialogId, leg: &super::record::EarlyLeg, flow: Option<Flow>) {
+        let Some(record) = self.table.get_mut(id) else { return };
+        let to = Side::Callee;
+        let texts =
+            [(to.tag(), &leg.tag), (to.contact(), &leg.contact), (to.routes(), &leg.routes)];
+        for (field, _) in texts {
+            let _ = record.texts.set(field, b"");
+        }
+        for (field, text) in texts {
+            if record.texts.set(field, text).is_err() {
+                self.counters.refused += 1;
+            }
+        }
+        let callee = record.leg_mut(to);
+        (callee.listener, callee.flow) = (leg.listener, flow);
+    }
+
     pub(super) fn local_answered(
         &mut self,
         host: &mut impl Host<Dialog>,

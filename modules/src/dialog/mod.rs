@@ -8,9 +8,11 @@
 //! from the records. Every state has a deadline.
 
 mod bridge;
+mod bridge_course;
 mod command;
 mod cookie;
 mod create;
+mod draft;
 mod end;
 mod event;
 mod forward;
@@ -20,6 +22,7 @@ mod link;
 mod listing;
 mod local;
 mod matching;
+mod measure;
 mod names;
 mod notes;
 mod profile;
@@ -42,7 +45,7 @@ mod timer;
 mod typed;
 mod within;
 
-pub use bridge::{BridgeMark, BridgeMode};
+pub use bridge::{BridgeMark, BridgeMode, BridgeRules};
 pub use cookie::Key;
 pub use create::NotManaged;
 pub use end::Terminated;
@@ -94,6 +97,7 @@ pub struct Dialog {
     promises: Slab<promise::Promise, promise::PromiseMark>,
     store: store::Store,
     counters: Counters,
+    measures: measure::Measures,
     /// Whether a number was ever shifted: only then an ACK is looked at when it is forwarded.
     has_shifts: bool,
     /// Drafts that are free.
@@ -225,6 +229,8 @@ impl Dialog {
         let digest = crate::keyed::hmac(key, &[b"dialog cookie"]);
         let signature = digest.first_chunk::<16>().copied().filter(|_| settings.signed_cookies);
         let cookies = Cookies { name: settings.cookie_name.clone(), secret: signature };
+        let shown = settings.profiles.iter().filter(|_| settings.profile_gauges);
+        let measures = measure::Measures::of_profiles(shown.map(|(name, _)| name.as_str()));
         Dialog {
             profiles: profile::Counts::new((0, 0)),
             cookies: Rc::new(cookies),
@@ -235,6 +241,7 @@ impl Dialog {
             promises: Slab::new(0, limits::PROMISES_MAX),
             store: store::Store::default(),
             counters: Counters::default(),
+            measures,
             has_shifts: false,
             drafts: Vec::new(),
             scratch: Vec::new(),
@@ -400,6 +407,7 @@ impl Module for Dialog {
     fn metrics(&self, each: &mut dyn FnMut(&'static str, u64)) {
         if self.settings.stats {
             self.each_statistic(each);
+            self.each_measure(each);
         }
     }
 }

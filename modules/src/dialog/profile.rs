@@ -82,6 +82,8 @@ pub enum Peer {
     Lifetimes(u16, Option<Group>, u32),
     /// A membership that was told from outside begins, or ends.
     Remote(Group, Box<str>, Option<UnixTime>),
+    /// Take from storage what is at home there and not known.
+    LoadExtra,
 }
 
 /// Marks ids of remote memberships.
@@ -104,6 +106,8 @@ pub(super) struct Counts {
     places: Map<Group, Id<Group>>,
     remote: Slab<Remote, RemoteMark>,
     by_uid: Map<Box<str>, Id<RemoteMark>>,
+    /// All memberships of each profile, by its number: the sums of `groups`.
+    totals: Vec<u64>,
 }
 
 impl Counts {
@@ -114,6 +118,7 @@ impl Counts {
             places: Map::new(key),
             remote: Slab::new(0, VALUES_MAX),
             by_uid: Map::new(key),
+            totals: Vec::new(),
         }
     }
 
@@ -124,18 +129,39 @@ impl Counts {
     fn join(&mut self, group: Group) -> bool {
         if let Some(count) = self.groups.get_mut(&group) {
             *count = count.saturating_add(1);
+            self.change_total(group.parts().0, 1);
             return true;
         }
         let Ok(place) = self.listed.insert(group.clone()) else { return false };
         self.places.insert(group.clone(), place);
+        self.change_total(group.parts().0, 1);
         self.groups.insert(group, 1);
         true
+    }
+
+    fn change_total(&mut self, profile: u16, by: i64) {
+        let place = usize::from(profile);
+        if self.totals.len() <= place {
+            self.totals.resize(place + 1, 0);
+        }
+        if let Some(total) = self.totals.get_mut(place) {
+            *total = total.saturating_add_signed(by);
+        }
+    }
+
+    /// All memberships of a profile that this shard counts, without a walk through its values.
+    pub(super) fn total(&self, profile: u16) -> u64 {
+        let total = self.totals.get(usize::from(profile)).copied().unwrap_or(0);
+        debug_assert!(cfg!(not(test)) || total == self.of_profile(profile), "a sum has drifted");
+        total
     }
 
     fn leave(&mut self, group: &Group) {
         let Some(count) = self.groups.get_mut(group) else { return };
         *count = count.saturating_sub(1);
-        if *count == 0 {
+        let is_empty = *count == 0;
+        self.change_total(group.parts().0, -1);
+        if is_empty {
             self.groups.remove(group);
             if let Some(place) = self.places.remove(group) {
                 self.listed.remove(place);
@@ -315,6 +341,9 @@ impl Dialog {
                 self.start_walk(host, (profile, group, seconds));
             }
             Peer::Remote(group, uid, until) => self.remote(host, group, uid, until),
+            Peer::LoadExtra => {
+                self.load_extra(host);
+            }
         }
     }
 

@@ -245,6 +245,8 @@ pub(super) struct Record {
     pub(super) texts: Texts,
     pub(super) pairs: Pairs,
     pub(super) extra: Option<Box<Extra>>,
+    /// When the INVITE came, to be measured from; `None` for a dialog that was loaded.
+    pub(super) begun: Option<Instant>,
     /// When the INVITE came, when it was answered, when the dialog ended; zero for not yet.
     pub(super) init: UnixTime,
     pub(super) start: UnixTime,

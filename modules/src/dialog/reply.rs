@@ -93,6 +93,9 @@ impl Dialog {
         response: &Departing<'_>,
         raised: u32,
     ) {
+        let record = self.table.get(id).filter(|record| record.state == State::Unconfirmed);
+        let begun = record.and_then(|record| record.begun);
+        self.measures.rings(begun, host.now());
         self.table.set_state(id, State::Early);
         if let (Some(message), Some(record)) = (response.message, self.table.get_mut(id)) {
             let listener = response.flow.map(|flow| flow.listener);
@@ -113,6 +116,8 @@ impl Dialog {
         raised: u32,
     ) {
         let (now, day) = (host.now(), today(host));
+        let begun = self.table.get(id).and_then(|record| record.begun);
+        self.measures.is_answered(begun, now);
         self.table.set_state(id, State::ConfirmedNa);
         let keep = self.settings.keep_proxy_rr;
         let mut complete = false;

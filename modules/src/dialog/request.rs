@@ -12,10 +12,9 @@ use super::event::text;
 use super::record::{Cause, Flags, Record, Side};
 use super::state::{Incident, State, Step};
 use super::texts::Field;
-use super::{Dialog, DialogId, Draft, Key, NotManaged, Role, dialog_of};
+use super::{Dialog, Key, NotManaged, Role, dialog_of};
 use std::marker::PhantomData;
 use strowger_sip::date::UnixTime;
-use strowger_sip::engine::slots::ServerId;
 use strowger_sip::module::host::HostAt;
 use strowger_sip::module::{Has, Host};
 use strowger_sip::routing::{ListOf, Request, RequestIds as Ids, Routing};
@@ -255,6 +254,32 @@ where
         })
     }
 
+    /// Sets a variable to a whole number. A number stays one in storage: it is a text that reads as
+    /// one and as nothing else.
+    pub fn set_number(&mut self, key: &str, number: i64) -> bool {
+        self.set_variable(key, &number.to_string())
+    }
+
+    /// A variable that is a whole number; `None` when there is none, or a text.
+    pub fn number(&self, key: &str) -> Option<i64> {
+        let text = self.variable(key)?;
+        text.parse::<i64>().ok().filter(|number| number.to_string() == text)
+    }
+
+    /// Takes the dialogs of a Call-ID from storage (`dlg_db_load_callid`); `false` without storage,
+    /// or for a call that is at home on another shard.
+    pub fn load_call(&self, call_id: &str) -> bool {
+        self.with(|dialog, host, _| {
+            host.map().home(call_id.as_bytes()) == host.shard() && dialog.load_call(host, call_id)
+        })
+    }
+
+    /// Takes from storage every dialog that is not known here (`dlg_db_load_extra`); each shard
+    /// takes its own. `false` without storage.
+    pub fn load_extra(&self) -> bool {
+        self.with(|dialog, host, _| dialog.load_extra_everywhere(host))
+    }
+
     /// Puts the call into a profile (`set_dlg_profile`). `false` when there is no such profile, a
     /// value is missing, or the call is in too many. A call is in a profile once.
     pub fn set_profile(&mut self, profile: &str, value: &str) -> bool {
@@ -373,7 +398,7 @@ where
         mode: Option<BridgeMode>,
     ) -> Option<String> {
         self.with(|dialog, host, _| {
-            let mode = mode.unwrap_or(dialog.settings.bridge_mode);
+            let mode = mode.unwrap_or(dialog.settings.bridge.mode);
             let asked = Asked { from, to, next_hop: outbound_proxy, body: None, mode };
             let id = dialog.bridge(host, &asked).ok()?;
             Some(dialog.bridge_handle(host, id))
@@ -389,15 +414,27 @@ where
         headers: &str,
         body: Option<(&str, &[u8])>,
     ) -> bool {
-        let Ok(headers) = super::settings::header_lines(headers) else { return false };
-        let is_method = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase());
-        let outside = matches!(method, "ACK" | "CANCEL" | "INVITE" | "BYE");
-        let splits = body.is_some_and(|(kind, _)| kind.contains(['\r', '\n', '\0']));
-        if !is_method || outside || splits {
-            return false;
-        }
+        let Some(headers) = lines_of(method, headers, body) else { return false };
         self.with(|dialog, host, ids| match dialog_of(host, ids.transaction) {
             Some(id) => dialog.send_within(host, (id, to), (method, &headers), body),
+            None => false,
+        })
+    }
+
+    /// The same to the callee of one early dialog, by the To tag of its provisional response: a
+    /// call that forks has several.
+    pub fn request_within_fork(
+        &mut self,
+        to_tag: &str,
+        method: &str,
+        headers: &str,
+        body: Option<(&str, &[u8])>,
+    ) -> bool {
+        let Some(headers) = lines_of(method, headers, body) else { return false };
+        self.with(|dialog, host, ids| match dialog_of(host, ids.transaction) {
+            Some(id) => {
+                dialog.send_to_fork(host, (id, to_tag.as_bytes()), (method, &headers), body)
+            }
             None => false,
         })
     }
@@ -529,98 +566,11 @@ where
     }
 }
 
-impl Dialog {
-    pub(super) fn set_variable(
-        &mut self,
-        host: &mut impl Host<Dialog>,
-        id: DialogId,
-        key: &[u8],
-        value: &[u8],
-    ) -> bool {
-        let Some(record) = self.table.get_mut(id) else { return false };
-        match record.pairs.set_variable(key, value) {
-            Ok(changed) => {
-                if changed {
-                    self.variable_changed(host, id, key);
-                }
-                true
-            }
-            Err(_) => {
-                self.counters.refused += 1;
-                false
-            }
-        }
-    }
-
-    /// What a routing says before its call is tracked. Of a request without a transaction, an ACK,
-    /// nothing is kept.
-    fn draft_of(
-        &mut self,
-        host: &mut impl Host<Dialog>,
-        ids: &Ids,
-        change: impl FnOnce(&mut Draft),
-    ) {
-        let Some(transaction) = ids.transaction else { return };
-        let mut draft = match self.take_draft(host, transaction) {
-            Some(draft) => draft,
-            None => self.draft(),
-        };
-        change(&mut draft);
-        if let Some(attached) = host.attached(transaction) {
-            attached.draft = Some(draft);
-        }
-    }
-
-    fn take_draft(
-        &mut self,
-        host: &mut impl Host<Dialog>,
-        transaction: ServerId,
-    ) -> Option<Box<Draft>> {
-        host.attached(transaction)?.draft.take()
-    }
-
-    fn read_draft<T>(
-        &self,
-        host: &mut impl Host<Dialog>,
-        ids: &Ids,
-        read: impl FnOnce(&Draft) -> T,
-    ) -> Option<T> {
-        host.attached(ids.transaction?)?.draft.as_deref().map(read)
-    }
-
-    /// Puts the request's dialog, or what is to become one, into a group.
-    fn enlist(
-        &mut self,
-        host: &mut impl Host<Dialog>,
-        ids: &Ids,
-        group: super::profile::Group,
-    ) -> bool {
-        match dialog_of(host, ids.transaction) {
-            Some(id) => self.join(host, id, group).is_ok(),
-            None => {
-                let mut kept = false;
-                let (profile, value) = group.parts();
-                self.draft_of(host, ids, |draft| kept = draft.pairs.join(profile, value).is_ok());
-                if kept {
-                    self.count_join(host, group);
-                }
-                kept
-            }
-        }
-    }
-
-    fn leave_draft(
-        &mut self,
-        host: &mut impl Host<Dialog>,
-        ids: &Ids,
-        group: super::profile::Group,
-    ) -> bool {
-        let (profile, value) = group.parts();
-        let mut left = false;
-        self.draft_of(host, ids, |draft| left = draft.pairs.leave(profile, value));
-        if left {
-            self.count_leave(host, group);
-        }
-        left
-    }
+/// The header lines of a request within a dialog; `None` when it is none that may be sent so.
+fn lines_of(method: &str, headers: &str, body: Option<(&str, &[u8])>) -> Option<Vec<u8>> {
+    let headers = super::settings::header_lines(headers).ok()?;
+    let is_method = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase());
+    let outside = matches!(method, "ACK" | "CANCEL" | "INVITE" | "BYE");
+    let splits = body.is_some_and(|(kind, _)| kind.contains(['\r', '\n', '\0']));
+    (is_method && !outside && !splits).then_some(headers)
 }

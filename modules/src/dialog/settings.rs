@@ -4,7 +4,7 @@
 //! Not here: what they lead to. Parameters of Kamailio's process model are accepted with their
 //! nearest meaning; a switch for something that this build has not is refused.
 
-use super::bridge::BridgeMode;
+use super::bridge::{BridgeMode, BridgeRules};
 use super::limits::{CSEQ_LIMIT, PROFILES_MAX};
 use super::names::Tables;
 use strowger_sip::message::{Scheme, StatusCode, Uri};
@@ -160,13 +160,8 @@ pub struct Settings {
     pub keep_alive: KeepAlive,
     /// `bridge_controller`
     pub controller: String,
-    /// `bridge_mode`
-    pub bridge_mode: BridgeMode,
-    /// `bridge_wait`: whether a bridge's BYE waits for the end of the transfer, or for the answer
-    /// to the REFER alone.
-    pub bridge_waits: bool,
-    /// `bridge_timeout`: how long setting a bridge up may take.
-    pub bridge_timeout: Duration,
+    /// `bridge_mode`, `bridge_wait`, `bridge_timeout`
+    pub bridge: BridgeRules,
     /// `bridge_contact`
     pub controller_contact: String,
     /// `track_cseq_updates`
@@ -177,6 +172,8 @@ pub struct Settings {
     pub refer_bye: bool,
     /// `profiles_with_value` and `profiles_no_value`: names, and whether they take values.
     pub profiles: Vec<(String, bool)>,
+    /// `profile_gauges`: whether the profiles' sizes are among the counts that are shown.
+    pub profile_gauges: bool,
     /// `extra_2xx`
     pub extra_2xx: Extra2xx,
     /// `session_timer`
@@ -231,15 +228,14 @@ impl Default for Settings {
                 sides: (false, false),
                 jitter_percent: 20,
             },
-            bridge_mode: BridgeMode::Refer,
-            bridge_waits: false,
-            bridge_timeout: secs(180),
+            bridge: BridgeRules { mode: BridgeMode::Refer, waits: false, timeout: secs(180) },
             controller: "sip:controller@kamailio.org".into(),
             controller_contact: "sip:controller@kamailio.org:5060".into(),
             track_cseq: true,
             bye_bump: 0,
             refer_bye: true,
             profiles: vec![(CALLER_PROFILE.into(), true)],
+            profile_gauges: false,
             extra_2xx: Extra2xx::Track,
             session_timer: SessionTimer::Observe,
             session_expires: secs(1800),
@@ -301,17 +297,7 @@ impl Settings {
             filter_foreign: section.switch("dlg_filter_mode", default.filter_foreign),
             early_reply: early_reply(section, default.early_reply),
             keep_alive: keep_alive(section, default.keep_alive),
-            bridge_mode: section.choice(
-                "bridge_mode",
-                default.bridge_mode,
-                &[("refer", BridgeMode::Refer), ("3pcc", BridgeMode::ThirdParty)],
-            ),
-            bridge_waits: section.choice(
-                "bridge_wait",
-                default.bridge_waits,
-                &[("accepted", false), ("notify", true)],
-            ),
-            bridge_timeout: span(section, "bridge_timeout", default.bridge_timeout, secs(1)),
+            bridge: bridge_rules(section, default.bridge),
             controller: section.parsed("bridge_controller", uri).unwrap_or(default.controller),
             controller_contact: section
                 .parsed("bridge_contact", uri)
@@ -320,6 +306,7 @@ impl Settings {
             bye_bump: number(section, "bye_cseq_bump", 0, 0..=u64::from(CSEQ_LIMIT / 2)),
             refer_bye: section.switch("refer_bye", default.refer_bye),
             profiles: profiles(section),
+            profile_gauges: section.switch("profile_gauges", default.profile_gauges),
             extra_2xx: section.choice(
                 "extra_2xx",
                 default.extra_2xx,
@@ -489,6 +476,16 @@ fn uri(text: &str) -> Result<String, String> {
     let usable = Uri::parse(text.as_bytes())
         .is_ok_and(|uri| matches!(uri.scheme, Scheme::Sip | Scheme::Sips));
     usable.then(|| text.to_owned()).ok_or_else(|| "a SIP URI".to_owned())
+}
+
+fn bridge_rules(section: &mut Section<'_>, default: BridgeRules) -> BridgeRules {
+    let modes = [("refer", BridgeMode::Refer), ("3pcc", BridgeMode::ThirdParty)];
+    let waits = [("accepted", false), ("notify", true)];
+    BridgeRules {
+        mode: section.choice("bridge_mode", default.mode, &modes),
+        waits: section.choice("bridge_wait", default.waits, &waits),
+        timeout: span(section, "bridge_timeout", default.timeout, secs(1)),
+    }
 }
 
 fn session_timer(section: &mut Section<'_>, default: SessionTimer) -> SessionTimer {

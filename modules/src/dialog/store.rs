@@ -282,6 +282,17 @@ impl Dialog {
         can
     }
 
+    /// The same on every shard.
+    pub(super) fn load_extra_everywhere(&mut self, host: &mut impl Host<Dialog>) -> bool {
+        let can = self.settings.database.mode != DbMode::None;
+        if can {
+            for shard in 0..host.map().count() {
+                self.tell_shard(host, strowger_sip::shard::ShardId(shard), Peer::LoadExtra);
+            }
+        }
+        can
+    }
+
     /// Takes every dialog of storage that is at home on this shard and not known to it
     /// (`dlg_db_load_extra`): what another node has left behind.
     pub(super) fn load_extra(&mut self, host: &mut impl Host<Dialog>) -> bool {

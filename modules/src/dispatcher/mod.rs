@@ -142,6 +142,8 @@ pub struct Counters {
 pub struct Dispatcher {
     /// Its `destinations` are those of the configuration, which every reload keeps.
     settings: Settings,
+    /// What files and tables hold beside them.
+    listed: Vec<Destination>,
     sets: Rc<Sets>,
     lives: Lives,
     calls: Calls,
@@ -163,6 +165,7 @@ impl Dispatcher {
         Dispatcher {
             calls: Calls::new(settings.load.calls_max),
             settings,
+            listed: Vec::new(),
             sets,
             lives,
             sharing: false,
@@ -172,6 +175,13 @@ impl Dispatcher {
             room: Vec::new(),
             counters: Counters::default(),
         }
+    }
+
+    /// Takes everything that is configured and listed into use. Of two with the same id the later
+    /// counts: what was read beats what is configured.
+    fn take_all(&mut self, host: &mut impl Host<Self>) {
+        let all = [self.settings.destinations.as_slice(), &self.listed].concat();
+        self.replace(host, all);
     }
 
     /// Replaces all destinations; those that stay keep their state, their calls and their probes.
@@ -337,6 +347,7 @@ impl Module for Dispatcher {
     const NAME: &'static str = "dispatcher";
     const METRICS: &'static [MetricNote] = notes::METRICS;
     const COMMANDS: &'static [CommandNote] = notes::COMMANDS;
+    const LIVE: &'static [&'static str] = &["destination", "list"];
     type Attached = Attached;
     type Peer = Peer;
     type Timer = Timer;
@@ -407,12 +418,17 @@ impl Module for Dispatcher {
     fn row(&mut self, host: &mut impl Host<Self>, row: Row) {
         match row {
             Row::Destinations(list) => {
-                // Of two with the same id the later counts: what was read beats what is configured.
-                let mut all = self.settings.destinations.clone();
-                all.extend(list);
-                self.replace(host, all);
+                self.listed = list;
+                self.take_all(host);
             }
             Row::Wanted => {}
+        }
+    }
+
+    fn renew(&mut self, host: &mut impl Host<Self>, fresh: Dispatcher) {
+        if self.settings.destinations != fresh.settings.destinations {
+            self.settings.destinations = fresh.settings.destinations;
+            self.take_all(host);
         }
     }
 

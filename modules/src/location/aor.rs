@@ -114,6 +114,21 @@ impl Aor {
         map.home(self.0.as_bytes())
     }
 
+    /// Its URI; `domain` where the key has none.
+    pub fn uri(&self, domain: &str) -> String {
+        let (user, own) = self.parts();
+        let mut uri = String::from("sip:");
+        for byte in user.bytes() {
+            // RFC 3261 §25.1: unreserved and user-unreserved.
+            if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte) {
+                uri.push(char::from(byte));
+            } else {
+                uri.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        uri + "@" + own.unwrap_or(domain)
+    }
+
     /// Its user and, where the key has one, its domain.
     pub fn parts(&self) -> (&str, Option<&str>) {
         match self.0.rsplit_once('@') {

@@ -53,6 +53,11 @@ impl Methods {
         Methods(names.fold(0, |bits, name| bits | bit(name)))
     }
 
+    /// The names of its members that have one, in the order of their bits.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        BITS.iter().filter(move |(_, _, bit)| self.0 & bit != 0).map(|(name, _, _)| *name)
+    }
+
     /// Whether the set has this method.
     pub fn allows(self, method: MethodKind) -> bool {
         let known = BITS.iter().find(|(_, kind, _)| *kind == method);

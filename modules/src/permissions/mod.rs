@@ -52,6 +52,8 @@ pub struct Permissions {
     addresses: AddressList,
     trusted: TrustedList,
     rules: Rules,
+    /// What files and tables hold beside the configuration.
+    listed: (Vec<Address>, Vec<Trusted>),
     /// By list.
     last_reloads: [Option<Instant>; 3],
     counters: Counters,
@@ -64,7 +66,18 @@ impl Permissions {
         let trusted = TrustedList::new(&settings.trusted);
         let (rules, counters) = (Rules::new(&[]), Counters::default());
         let last_reloads = [None; 3];
-        Permissions { settings, addresses, trusted, rules, last_reloads, counters }
+        let listed = (Vec::new(), Vec::new());
+        Permissions { settings, addresses, trusted, rules, listed, last_reloads, counters }
+    }
+
+    fn list_addresses(&mut self) {
+        let all = [self.settings.addresses.as_slice(), &self.listed.0].concat();
+        self.addresses = AddressList::new(&all, self.settings.match_mode);
+    }
+
+    fn list_trusted(&mut self) {
+        let all = [self.settings.trusted.as_slice(), &self.listed.1].concat();
+        self.trusted = TrustedList::new(&all);
     }
 
     fn counted(&mut self, found: Option<Allowed>) -> Option<Allowed> {
@@ -90,6 +103,7 @@ impl Module for Permissions {
     const NAME: &'static str = "permissions";
     const METRICS: &'static [MetricNote] = notes::METRICS;
     const COMMANDS: &'static [CommandNote] = notes::COMMANDS;
+    const LIVE: &'static [&'static str] = &["address", "trusted"];
     type Attached = ();
     type Peer = Never;
     type Timer = Never;
@@ -99,17 +113,24 @@ impl Module for Permissions {
     fn row(&mut self, _: &mut impl Host<Self>, row: Row) {
         match row {
             Row::Addresses(list) => {
-                let all = [self.settings.addresses.as_slice(), &list].concat();
-                self.addresses = AddressList::new(&all, self.settings.match_mode);
+                self.listed.0 = list;
+                self.list_addresses();
             }
             Row::Trusted(list) => {
-                let all = [self.settings.trusted.as_slice(), &list].concat();
-                self.trusted = TrustedList::new(&all);
+                self.listed.1 = list;
+                self.list_trusted();
             }
             Row::Rules(sets) => self.rules = Rules::new(&sets),
             Row::AddressesWanted | Row::TrustedWanted | Row::RulesWanted => return,
         }
         self.counters.reloads += 1;
+    }
+
+    fn renew(&mut self, _: &mut impl Host<Self>, fresh: Permissions) {
+        self.settings.addresses = fresh.settings.addresses;
+        self.settings.trusted = fresh.settings.trusted;
+        self.list_addresses();
+        self.list_trusted();
     }
 
     fn command(

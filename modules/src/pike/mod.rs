@@ -157,6 +157,7 @@ impl Module for Pike {
     const NAME: &'static str = "pike";
     const METRICS: &'static [MetricNote] = notes::METRICS;
     const COMMANDS: &'static [CommandNote] = notes::COMMANDS;
+    const LIVE: &'static [&'static str] = &["*"];
     type Attached = ();
     type Peer = Peer;
     type Timer = Never;
@@ -167,6 +168,15 @@ impl Module for Pike {
         let (keys, shards) = (host.entropy().keys(), host.map().count());
         if let Some(limits) = &mut self.limits {
             limits.rates.start(keys, shards);
+        }
+    }
+
+    /// Sources begin anew when anything about them has changed.
+    fn renew(&mut self, host: &mut impl Host<Self>, fresh: Pike) {
+        let settings = |pike: &Pike| pike.limits.as_ref().map(|limits| limits.settings.clone());
+        if settings(self) != settings(&fresh) {
+            self.limits = fresh.limits;
+            self.start(host);
         }
     }
 

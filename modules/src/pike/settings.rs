@@ -18,7 +18,7 @@ pub enum Action {
 }
 
 /// What `[pike]` says; pike is off without it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `sampling_time_unit`: the length of a window.
     pub sampling_time_unit: Duration,

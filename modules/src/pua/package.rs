@@ -6,6 +6,7 @@
 //! Invariants: a package's number names it in the column `event`; the first to register a name or
 //! number keeps it.
 
+use super::bodies::process;
 use std::fmt;
 
 /// Most packages. A guess: twice what the RFCs define and anybody uses.
@@ -121,7 +122,7 @@ impl Packages {
         let dialog_info = Some("application/dialog-info+xml");
         let mut winfo = package(EventId::PRESENCE_WINFO, "presence.winfo", None);
         winfo.accept = Some("application/watcherinfo+xml".to_owned());
-        Packages {
+        let mut packages = Packages {
             list: vec![
                 package(EventId::PRESENCE, "presence", Some("application/pidf+xml")),
                 winfo,
@@ -141,7 +142,12 @@ impl Packages {
                     Some("application/x-as-feature-event+xml"),
                 ),
             ],
-        }
+        };
+        packages.set_process(EventId::PRESENCE, Some(process::presence));
+        packages.set_process(EventId::DIALOG_SLA, Some(process::dialog_info));
+        packages.set_process(EventId::DIALOG, Some(process::dialog_info));
+        packages.set_process(EventId::REG, Some(process::reginfo));
+        packages
     }
 
     /// Adds a package (`add_event`). One whose name is known already is left as it is.

@@ -23,10 +23,21 @@ pub use lookup::{ForkingTo, Found, LookingUp, Match, NotFound, Registered};
 pub use save::{Registrant, SaveKind, SaveOptions, Saved, Saving, Trusted};
 pub use settings::{MinExpiresMode, OutboundMode, PathMode, Settings};
 
-use gruu::GruuKeys;
+pub(crate) use gruu::GruuKeys;
 use std::rc::Rc;
-use strowger_sip::module::{Configured, MetricNote, Module, NodeFacts};
+use strowger_sip::module::{Configured, Host, MetricNote, Module, NodeFacts};
 use strowger_sip::settings::Section;
+
+/// An event at start: what others must know to make keys of addresses as this module does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressFacts {
+    /// See [`Settings::case_sensitive`].
+    pub case_sensitive: bool,
+    /// See [`Settings::realm_prefix`].
+    pub realm_prefix: String,
+    /// See [`Settings::gruu_enabled`].
+    pub gruu_enabled: bool,
+}
 
 /// The registrar's instance on one shard.
 #[derive(Debug)]
@@ -67,11 +78,23 @@ impl Registrar {
 impl Module for Registrar {
     const NAME: &'static str = "registrar";
     const METRICS: &'static [MetricNote] = notes::METRICS;
+    const LIVE: &'static [&'static str] = &["*"];
     type Attached = ();
     type Peer = ();
     type Timer = ();
     type Token = ();
     type Row = ();
+
+    fn renew(&mut self, host: &mut impl Host<Self>, fresh: Registrar) {
+        self.settings = fresh.settings;
+        self.start(host);
+    }
+
+    fn start(&mut self, host: &mut impl Host<Self>) {
+        let Settings { case_sensitive, ref realm_prefix, gruu_enabled, .. } = *self.settings;
+        let realm_prefix = realm_prefix.clone();
+        host.publish(AddressFacts { case_sensitive, realm_prefix, gruu_enabled });
+    }
 
     fn metrics(&self, each: &mut dyn FnMut(&'static str, u64)) {
         let settings = &self.settings;

@@ -144,7 +144,7 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
-    fn carry_out(&mut self, order: Order) -> Option<Note> {
+    pub(crate) fn carry_out(&mut self, order: Order) -> Option<Note> {
         self.orders += 1;
         let Order { table, action, version, ticket, .. } = order;
         let ended = match self.mood {

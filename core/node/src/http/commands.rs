@@ -6,11 +6,13 @@
 
 use super::ask::Shards;
 use super::listing;
+use super::live;
 use super::process::Process;
 use super::rpc::{self, Refused};
 use super::statistics::statistics;
 use crate::control::Order;
 use crate::counters::Summary;
+use crate::reload::Reload;
 use crate::storage::{Count, Counter};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ pub(super) const OWN: &[CommandNote] = &[
     CommandNote::one("core.uptime", "", "Says since when it runs."),
     CommandNote::one("core.info", "", "Says what runs, since when, on which shards and cores."),
     CommandNote::one("core.runinfo", "", "The same."),
+    CommandNote::one("core.live", "", "Shows what the status page and `strowger top` draw."),
     CommandNote::one("core.ps", "", "Lists the shards with their cores and CPU time."),
     CommandNote::one("core.psx", "", "The same."),
     CommandNote::one("core.modules", "", "Lists the modules that are compiled in."),
@@ -37,6 +40,11 @@ pub(super) const OWN: &[CommandNote] = &[
     CommandNote::one("core.ppdefines", "", "The same."),
     CommandNote::one("core.echo", "text? text2? text3?", "Answers with its parameters."),
     CommandNote::one("core.prints", "text? text2? text3?", "The same, as one text."),
+    CommandNote::one(
+        "core.reload",
+        "dry_run?=0",
+        "Reads the configuration and the lists again; says what changed, and what needs a restart.",
+    ),
     CommandNote::one("core.kill", "", "Ends the node gently, as SIGTERM does."),
     CommandNote::one("stats.get_statistics", "what", "Shows statistics: all, group: or a name."),
     CommandNote::one("stats.fetch", "what", "The same as an object of texts."),
@@ -71,6 +79,8 @@ pub(super) struct Node {
     pub(super) listeners: Listeners,
     pub(super) aliases: Arc<[String]>,
     pub(super) orders: mpsc::Sender<Order>,
+    /// Where there is a configuration to be read again.
+    pub(super) reload: Option<Arc<Reload>>,
     /// What statistics showed when they were reset.
     pub(super) resets: Arc<Mutex<BTreeMap<String, u64>>>,
 }
@@ -93,6 +103,7 @@ pub(super) async fn run(node: &Node, command: Command) -> Result<Value, Refused>
         "core.version" => Ok(json!(concat!("strowger ", env!("CARGO_PKG_VERSION")))),
         "core.uptime" => Ok(uptime(node)),
         "core.info" | "core.runinfo" => info(node).await,
+        "core.live" => Ok(live::snapshot(node, &node.report().await?)),
         "core.ps" | "core.psx" => ps(node).await,
         "core.modules" => Ok(json!(node.notes.modules)),
         "core.shmmem" => Ok(memory()),
@@ -102,6 +113,7 @@ pub(super) async fn run(node: &Node, command: Command) -> Result<Value, Refused>
         "core.flags" | "core.ppdefines" => Ok(build()),
         "core.echo" => Ok(json!(arguments)),
         "core.prints" => Ok(json!(arguments.join(" "))),
+        "core.reload" => reload(node, arguments).await,
         "core.kill" => {
             // Whoever supervises the node ends it as after SIGTERM.
             let _ = node.orders.send(Order::Stop);
@@ -130,6 +142,23 @@ pub(super) async fn run(node: &Node, command: Command) -> Result<Value, Refused>
         "rpc.discover" => Ok(listing::discover(&node.notes)),
         name => Err(Refused::unknown(name)),
     }
+}
+
+async fn reload(node: &Node, arguments: &[String]) -> Result<Value, Refused> {
+    let dry_run = match arguments.first().map(String::as_str) {
+        None | Some("" | "0" | "no" | "false") => false,
+        Some("1" | "yes" | "true") => true,
+        Some(_) => return Err(Refused::new(400, "dry_run: 0 or 1")),
+    };
+    let Some(reload) = node.reload.clone() else {
+        return Err(Refused::new(500, "this node has no configuration to be read again"));
+    };
+    let done = tokio::task::spawn_blocking(move || reload.run(dry_run)).await;
+    let done = done.map_err(|cause| Refused::new(500, cause.to_string()))?;
+    let outcome = done.map_err(|cause| Refused::new(500, cause.trim_end()))?;
+    Ok(json!({
+        "dry_run": outcome.dry_run, "live": outcome.live, "restart": outcome.restart,
+    }))
 }
 
 fn about(

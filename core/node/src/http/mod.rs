@@ -9,6 +9,7 @@ mod ask;
 mod commands;
 mod dump;
 mod listing;
+mod live;
 mod merge;
 mod metrics;
 mod page;
@@ -88,6 +89,7 @@ pub fn start(running: &Running, settings: &ControlSettings, facts: Facts) -> io:
         listeners: running.listeners.clone(),
         aliases: facts.aliases.into(),
         orders: facts.orders,
+        reload: running.reload.clone(),
         resets: Arc::default(),
     };
     let (token, compat_names) = (settings.token.clone(), settings.compat_names);

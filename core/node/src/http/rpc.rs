@@ -10,6 +10,7 @@ use super::commands::{self, Node};
 use super::merge::join;
 use super::paging;
 use serde_json::{Map, Value, json};
+use std::time::{Duration, Instant};
 use strowger_sip::module::notes::Asked;
 use strowger_sip::module::{Command, CommandNote, Fault};
 
@@ -19,6 +20,10 @@ pub(super) const METHOD_NOT_FOUND: i64 = -32_601;
 pub(super) const INVALID_PARAMS: i64 = -32_602;
 /// A shard did not answer in time.
 const NO_ANSWER: i64 = 504;
+/// How often an answer that takes a while is asked for, and how long: three times timer F.
+const LATER_EVERY: Duration = Duration::from_millis(50);
+/// See [`LATER_EVERY`].
+const LATER_MAX: Duration = Duration::from_secs(96);
 /// Calls in one request. A guess, far above what a script gathers.
 const CALLS_MAX: usize = 100;
 
@@ -197,8 +202,24 @@ pub(super) fn parse(text: String) -> Value {
     serde_json::from_str(&text).unwrap_or(Value::String(text))
 }
 
-/// Each shard does its part; what one of them can do is done.
+/// Each shard does its part; what one of them can do is done. An answer that takes a while is
+/// asked for again by its ticket.
 pub(super) async fn of_shards(node: &Node, command: Command) -> Result<Value, Refused> {
+    let name = command.name.clone();
+    let mut answer = of_shards_once(node, command).await;
+    let until = Instant::now() + LATER_MAX;
+    while let Err(Refused { code, message }) = &answer
+        && *code == i64::from(Fault::LATER)
+        && Instant::now() < until
+    {
+        tokio::time::sleep(LATER_EVERY).await;
+        let arguments = vec!["@ticket".to_owned(), message.clone()];
+        answer = of_shards_once(node, Command { name: name.clone(), arguments }).await;
+    }
+    answer
+}
+
+async fn of_shards_once(node: &Node, command: Command) -> Result<Value, Refused> {
     let name = command.name.clone();
     let done = node.shards.command(command).await.ok_or_else(Refused::no_answer)?;
     let (mut result, mut fault) = (None, None);

@@ -36,6 +36,14 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
                     self.send(now);
                     self.tell_others(now);
                 }
+                Command::Renew(done) => {
+                    let fresh = (self.shard.again)();
+                    self.shard.engine.renew(now, fresh, &mut self.out);
+                    self.send(now);
+                    self.tell_others(now);
+                    // Whoever asked may have gone.
+                    let _ = done.try_send(self.shard.id);
+                }
                 Command::Stop => {
                     self.shard.engine.handle(now, Input::Stop, &mut self.out);
                     self.send(now);

@@ -6,6 +6,7 @@
 
 use super::incoming::{Incoming, IncomingPool};
 use super::order::CallOrder;
+use super::plan::Plan;
 use super::slots::{
     BranchState, Cancelling, ClientId, ClientMachine, ClientMark, ClientSlot, Context, ContextId,
     ContextMark, Owner, Relayed, ServerId, ServerMachine, ServerMark, ServerSlot, TimerKey, Watch,
@@ -111,12 +112,21 @@ pub(crate) struct Scratch {
     pub(crate) head: Head,
     /// The INVITE that an ACK or CANCEL is built from.
     pub(crate) sent_head: Head,
-    pub(crate) edits: Edits,
     pub(crate) reply_edits: Edits,
+    pub(crate) via: Vec<u8>,
+    /// Boxed, like the plans: they change hands with every request that is sent.
+    pub(crate) forwarding: Option<Box<Forwarding>>,
+    #[expect(clippy::vec_box, reason = "a plan changes hands, and is large")]
+    pub(crate) plans: Vec<Box<Plan>>,
+}
+
+/// Texts of a request that is forwarded.
+#[derive(Default)]
+pub(crate) struct Forwarding {
+    pub(crate) edits: Edits,
     pub(crate) via: Vec<u8>,
     pub(crate) params: Vec<u8>,
     pub(crate) record_route: [Vec<u8>; 2],
-    pub(crate) plans: Vec<super::plan::Plan>,
 }
 
 impl<S: Types> Core<S> {

@@ -6,8 +6,9 @@
 
 use crate::buffer::Buffer;
 use crate::limits::Limits;
-use crate::message::{Head, Message, ParseError};
+use crate::message::{Head, Message, ParseError, TopVia};
 use crate::transport::{Flow, ListenerId};
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
@@ -22,6 +23,17 @@ pub struct Incoming {
     bytes: Buffer,
     head: Head,
     flow: Flow,
+    /// What its top Via means for answers, once that was read.
+    answers: Cell<Option<Answers>>,
+}
+
+/// How answers to a request go back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answers {
+    /// Where they go.
+    pub(crate) flow: Flow,
+    /// What becomes of the top Via in them, and in the request as it goes on.
+    pub(crate) stamp: TopVia,
 }
 
 impl std::fmt::Debug for Incoming {
@@ -34,7 +46,7 @@ impl Incoming {
     fn empty() -> Incoming {
         let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         let flow = Flow::udp(ListenerId(0), nowhere);
-        Incoming { bytes: Buffer::new(), head: Head::default(), flow }
+        Incoming { bytes: Buffer::new(), head: Head::default(), flow, answers: Cell::new(None) }
     }
 
     /// A copy of a message that was read elsewhere.
@@ -49,6 +61,13 @@ impl Incoming {
     /// The message.
     pub fn message(&self) -> Message<'_> {
         self.head.message(&self.bytes)
+    }
+
+    /// How answers go back, by `read` the first time.
+    pub(crate) fn answers(&self, read: impl FnOnce() -> Answers) -> Answers {
+        let answers = self.answers.get().unwrap_or_else(read);
+        self.answers.set(Some(answers));
+        answers
     }
 
     /// The socket pair it came over.
@@ -80,6 +99,7 @@ impl IncomingPool {
         incoming.bytes.clear();
         incoming.bytes.extend_from_slice(bytes);
         incoming.flow = flow;
+        incoming.answers.set(None);
         let parsed = incoming.head.parse(&incoming.bytes, limits);
         (shared, parsed)
     }

@@ -4,24 +4,27 @@
 //! Invariants: a key is a keyed 128-bit hash, so nobody outside can make two requests collide, and
 //! a table needs no copy of what was hashed.
 
-use crate::message::{Message, Method, Via};
+use crate::message::{Message, Method, Via, ViaParams};
 use crate::proxy::branch::MAGIC;
 use crate::proxy::rules::Rules;
 use crate::transaction::TransactionKey;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
 
+/// A request's top Via, and what of it was read already.
+pub(crate) type TopVia<'a> = (&'a Via<'a>, &'a ViaParams<'a>);
+
 /// The key under which a request's transaction is found. `method` is the request's own, or INVITE
 /// to find the transaction that an ACK or CANCEL is about.
 pub(crate) fn of(
     message: Message<'_>,
-    via: &Via<'_>,
+    (via, known): TopVia<'_>,
     method: Method<'_>,
     (secret, rules): ((u64, u64), &Rules),
 ) -> TransactionKey {
     let mut hasher = SipHasher13::new_with_keys(secret.0, secret.1);
     add(&mut hasher, method.as_bytes());
-    match via.branch() {
+    match known.branch() {
         Some(branch) if branch.len() > MAGIC.len() && has_magic(branch) => {
             add(&mut hasher, branch);
             add_lower_case(&mut hasher, via.sent_by);

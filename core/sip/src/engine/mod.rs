@@ -9,10 +9,11 @@ mod command;
 pub(crate) mod core;
 mod expire;
 pub mod incoming;
-mod key;
+pub(crate) mod key;
 pub(crate) mod order;
 pub(crate) mod plan;
 mod receive;
+mod renew;
 pub mod slots;
 
 pub use order::{CallChange, CallOrder};

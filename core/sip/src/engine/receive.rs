@@ -6,6 +6,7 @@
 
 use super::core::{Core, State};
 use super::incoming::Incoming;
+use super::key::TopVia;
 use super::slots::{ServerId, ServerMachine, ServerSlot, TimerKey};
 use super::{Wake, key};
 use crate::message::{HeaderName, Message, Method, MethodKind, ParseCause, ParseError, StatusCode};
@@ -104,22 +105,25 @@ fn matched<L: ModuleList>(state: &mut State<L>, incoming: &Rc<Incoming>) {
         state.core.metrics.malformed_dropped += 1;
         return;
     };
+    let known = via.known();
+    let via = (&via, &known);
+    reply::note_answers(incoming, via);
     let by = (state.core.secrets.shard, &state.core.settings.rules);
-    let own = key::of(message, &via, method, by);
+    let own = key::of(message, via, method, by);
     match method {
         Method::Ack => {
-            let key = key::of(message, &via, Method::Invite, by);
+            let key = key::of(message, via, Method::Invite, by);
             let server = state.core.server_index.get(key).or_else(|| own_success(state, message));
             match server {
-                Some(server) => acknowledged(state, server, incoming),
-                None => unmatched_ack(state, incoming),
+                Some(server) => acknowledged(state, server, incoming, via),
+                None => unmatched_ack(state, incoming, via),
             }
         }
         Method::Cancel if state.core.server_index.get(own).is_none() => {
-            let key = key::of(message, &via, Method::Invite, by);
+            let key = key::of(message, via, Method::Invite, by);
             match state.core.server_index.get(key) {
-                Some(invite) => cancelled(state, incoming, own, invite),
-                None => unmatched_cancel(state, incoming, own),
+                Some(invite) => cancelled(state, (incoming, via), own, invite),
+                None => unmatched_cancel(state, (incoming, via), own),
             }
         }
         Method::Invite
@@ -137,7 +141,7 @@ fn matched<L: ModuleList>(state: &mut State<L>, incoming: &Rc<Incoming>) {
         | Method::Update
         | Method::Other(_) => match state.core.server_index.get(own) {
             Some(server) => repeated(state, server),
-            None => admitted(state, incoming, own, method.kind()),
+            None => admitted(state, (incoming, via), own, method.kind()),
         },
     }
 }
@@ -161,7 +165,12 @@ fn own_success<L: ModuleList>(state: &State<L>, ack: Message<'_>) -> Option<Serv
     (slot.tag == tag).then_some(server)
 }
 
-fn acknowledged<L: ModuleList>(state: &mut State<L>, server: ServerId, incoming: &Rc<Incoming>) {
+fn acknowledged<L: ModuleList>(
+    state: &mut State<L>,
+    server: ServerId,
+    incoming: &Rc<Incoming>,
+    via: TopVia<'_>,
+) {
     let core = &mut state.core;
     let Some(slot) = core.servers.get_mut(server) else { return };
     let ServerMachine::Invite(machine) = &mut slot.machine else { return };
@@ -177,17 +186,17 @@ fn acknowledged<L: ModuleList>(state: &mut State<L>, server: ServerId, incoming:
         Acknowledged::Absorbed | Acknowledged::Established => {}
         // A further copy of the ACK for a 2xx that was made here: it ends here, too.
         Acknowledged::EndToEnd if own_success(state, incoming.message()).is_some() => {}
-        Acknowledged::EndToEnd => unmatched_ack(state, incoming),
+        Acknowledged::EndToEnd => unmatched_ack(state, incoming, via),
     }
 }
 
 /// An ACK to a 2xx is routed like a request, without a transaction (§16, §13.2.2.4).
-fn unmatched_ack<L: ModuleList>(state: &mut State<L>, incoming: &Rc<Incoming>) {
+fn unmatched_ack<L: ModuleList>(state: &mut State<L>, incoming: &Rc<Incoming>, via: TopVia<'_>) {
     if state.acknowledges_stateless(incoming.message()) {
         state.core.metrics.unmatched_acks_dropped += 1;
         return;
     }
-    match admission::admit(&incoming.message(), &state.core.identity, state.core.digest()) {
+    match check(state, incoming, via) {
         Ok(admitted) => open(state, incoming, None, &admitted),
         Err(_) => state.core.metrics.admission_refused += 1,
     }
@@ -196,11 +205,11 @@ fn unmatched_ack<L: ModuleList>(state: &mut State<L>, incoming: &Rc<Incoming>) {
 /// §9.2, §16.10: 200 for the CANCEL itself, at once; then its INVITE is cancelled.
 fn cancelled<L: ModuleList>(
     state: &mut State<L>,
-    incoming: &Rc<Incoming>,
+    (incoming, via): (&Rc<Incoming>, TopVia<'_>),
     own: TransactionKey,
     invite: ServerId,
 ) {
-    if let Err(rejection) = check(state, incoming) {
+    if let Err(rejection) = check(state, incoming, via) {
         refuse(state, incoming, &rejection);
         return;
     }
@@ -232,10 +241,10 @@ fn cancelled<L: ModuleList>(
 /// A CANCEL whose INVITE is not known here (§9.2), as `unmatched_cancel` says.
 fn unmatched_cancel<L: ModuleList>(
     state: &mut State<L>,
-    incoming: &Rc<Incoming>,
+    (incoming, via): (&Rc<Incoming>, TopVia<'_>),
     own: TransactionKey,
 ) {
-    let admitted = match check(state, incoming) {
+    let admitted = match check(state, incoming, via) {
         Ok(admitted) => admitted,
         Err(rejection) => return refuse(state, incoming, &rejection),
     };
@@ -253,22 +262,26 @@ fn unmatched_cancel<L: ModuleList>(
     }
 }
 
-fn check<L: ModuleList>(state: &State<L>, incoming: &Incoming) -> Result<Admitted, Rejection> {
-    admission::admit(&incoming.message(), &state.core.identity, state.core.digest())
+fn check<L: ModuleList>(
+    state: &State<L>,
+    incoming: &Incoming,
+    via: TopVia<'_>,
+) -> Result<Admitted, Rejection> {
+    admission::admit(&incoming.message(), via, &state.core.identity, state.core.digest())
 }
 
 fn admitted<L: ModuleList>(
     state: &mut State<L>,
-    incoming: &Rc<Incoming>,
+    (incoming, via): (&Rc<Incoming>, TopVia<'_>),
     key: TransactionKey,
     method: MethodKind,
 ) {
-    let admitted = match check(state, incoming) {
+    let admitted = match check(state, incoming, via) {
         Ok(admitted) => admitted,
         Err(rejection) => return refuse(state, incoming, &rejection),
     };
-    let starts_a_call = method == MethodKind::Invite && incoming.message().to_tag().is_none();
-    if state.core.draining && starts_a_call {
+    let drains = state.core.draining && method == MethodKind::Invite;
+    if drains && incoming.message().to_tag().is_none() {
         state.core.metrics.drain_refused += 1;
         let retry_after = state.core.settings.drain_retry_after_seconds;
         return state.reply_stateless(incoming, &Reply::unavailable(retry_after));
@@ -323,7 +336,7 @@ fn open_server<L: ModuleList>(
     };
     let slot = ServerSlot {
         key,
-        reply_flow: reply::reply_flow(incoming.message(), incoming.flow()),
+        reply_flow: reply::answers(incoming).flow,
         machine,
         timer: None,
         context: None,

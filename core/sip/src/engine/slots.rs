@@ -179,7 +179,7 @@ pub(crate) struct Context {
     /// `None` for what is forwarded without a transaction, an ACK to a 2xx.
     pub(crate) server: Option<ServerId>,
     pub(crate) task: Option<usize>,
-    pub(crate) plan: Plan,
+    pub(crate) plan: Box<Plan>,
     pub(crate) branches: SmallVec<[BranchSlot; 2]>,
     /// How many of them are of rounds before the last one.
     pub(crate) round: u8,

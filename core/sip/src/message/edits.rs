@@ -207,6 +207,15 @@ impl Edits {
         self.body = BodyEdit::Remove;
     }
 
+    /// The body that takes the place of the received one; `None` when that stays.
+    pub fn new_body(&self) -> Option<&[u8]> {
+        match self.body() {
+            NewBody::Keep => None,
+            NewBody::Remove => Some(&[]),
+            NewBody::Replace { body, .. } => Some(body),
+        }
+    }
+
     fn admit(&self, name: &[u8], value: &[u8]) -> Result<(), EditError> {
         if name.is_empty() || !all(name, TOKEN) {
             return Err(EditError::BadName { offset: span(name, TOKEN) });

@@ -13,6 +13,7 @@ use super::header::HeaderName;
 use super::line;
 use super::marks::Marks;
 use super::message::Message;
+use super::method::{Method, MethodKind};
 use super::octet::{TOKEN, all, decimal, slice, span, trim, trim_end, trim_start};
 use super::status::StatusCode;
 use crate::limits::Limits;
@@ -48,6 +49,7 @@ pub(super) enum Start {
     #[default]
     Unread,
     Request {
+        kind: MethodKind,
         method: Span,
         uri: Span,
     },
@@ -344,34 +346,38 @@ impl Head {
 /// A header line of the common kind, which most are: one line, and a colon right after its name.
 #[inline]
 fn whole(bytes: &[u8], at: usize, marks: &mut Marks<'_>) -> Option<Entry> {
-    let line = line::plain(bytes, marks.next(at))?;
-    if let Some(b' ' | b'\t') | None = bytes.get(line.next) {
+    let (line, text) = (marks.next(at).checked_sub(at)?, bytes.get(at..)?);
+    let [b'\r', b'\n', next] = text.get(line..)?.first_chunk()? else { return None };
+    if matches!(next, b' ' | b'\t') {
         return None;
     }
-    let text = bytes.get(at..)?;
-    let (name, length) = match HeaderName::before_colon(text) {
+    let (name, colon) = match HeaderName::before_colon(text) {
         Some(known) => known,
-        None => {
-            let (name_end, colon) = line::name(bytes, at).ok()?;
-            (HeaderName::from_bytes(slice(bytes, at, name_end)), colon - at)
-        }
+        None => named(text)?,
     };
-    let colon = u16::try_from(length).ok().filter(|_| length < line.end - at)?;
-    // A line without marks has no white space but blanks.
-    let (mut value_start, mut value_end) = (at + length + 1, line.end);
-    while value_end > value_start && bytes.get(value_end - 1) == Some(&b' ') {
-        value_end -= 1;
-    }
-    while value_start < value_end && bytes.get(value_start) == Some(&b' ') {
-        value_start += 1;
-    }
-    let value = Span::new(value_start, value_end);
-    let (start, end) = (offset(at), offset(line.next));
+    // One blank in front and none behind is what most values have.
+    let (blank, first, last) =
+        (text.get(colon + 1)?, text.get(colon + 2)?, text.get(line.checked_sub(1)?)?);
+    let is_tidy = *blank == b' ' && *first > b' ' && *last != b' ' && colon + 2 < line;
+    let value = match is_tidy {
+        true => Span::new(at + colon + 2, at + line),
+        false if colon < line => value(bytes, at + colon + 1, at + line),
+        false => return None,
+    };
+    let (start, end) = (offset(at), offset(at + line + 2));
+    let colon = u16::try_from(colon).ok()?;
     Some(Entry { start, end, value, colon, name, unclean: false })
 }
 
+/// A name that is none of those that are known at once, and where its colon is.
+#[cold]
+fn named(line: &[u8]) -> Option<(HeaderName, usize)> {
+    let (name_end, colon) = line::name(line, 0).ok()?;
+    Some((HeaderName::from_bytes(slice(line, 0, name_end)), colon))
+}
+
 /// A part without the white space around it.
-#[inline]
+#[cold]
 fn value(bytes: &[u8], start: usize, end: usize) -> Span {
     let part = trim_end(slice(bytes, start, end));
     let blanks = part.len() - trim_start(part).len();
@@ -419,6 +425,7 @@ fn plain_request_line(text: &[u8], base: usize, limits: &Limits) -> Option<Start
     let fits = (1..=limits.method_bytes_max).contains(&method_end)
         && (1..=limits.uri_bytes_max).contains(&uri.len());
     (fits && version == b" SIP/2.0" && memchr(b' ', uri).is_none()).then(|| Start::Request {
+        kind: Method::from_bytes(slice(front, 0, method_end)).kind(),
         method: Span::new(base, base + method_end),
         uri: Span::new(base + method_end + 1, base + front.len()),
     })
@@ -438,6 +445,7 @@ fn judge_request_line(text: &[u8], base: usize, limits: &Limits) -> StartResult 
     let version = slice(text, uri_end + 1, text.len());
     let uri = slice(text, uri_start, uri_end);
     let start = Start::Request {
+        kind: Method::from_bytes(method).kind(),
         method: Span::new(base, base + method_end),
         uri: Span::new(base + uri_start, base + uri_end),
     };
@@ -543,8 +551,8 @@ mod tests {
     fn told(head: &Head) -> impl PartialEq + std::fmt::Debug {
         let of = |span: Span| (span.start, span.end);
         let start = match head.start {
-            Start::Unread => (0, (0, 0), (0, 0)),
-            Start::Request { method, uri } => (1, of(method), of(uri)),
+            Start::Unread => (99, (0, 0), (0, 0)),
+            Start::Request { kind, method, uri } => (kind as u16, of(method), of(uri)),
             Start::Response { status, reason } => (status.code(), of(reason), (0, 0)),
         };
         let entries: Vec<_> = head

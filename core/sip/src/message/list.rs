@@ -158,10 +158,24 @@ impl<'a> Iterator for Params<'a> {
     #[inline]
     fn next(&mut self) -> Option<Param<'a>> {
         while !self.rest.is_empty() {
-            let end = find_semicolon(self.rest).unwrap_or(self.rest.len());
+            // A name is short: octet by octet it is found soonest.
+            let stops = |byte: &u8| matches!(byte, b'=' | b';' | b'"');
+            let stop = self.rest.iter().position(stops).unwrap_or(self.rest.len());
+            let (equals, end) = match self.rest.get(stop) {
+                Some(b'=') => {
+                    let value = slice(self.rest, stop, self.rest.len());
+                    (Some(stop), find_semicolon(value).map(|end| stop + end))
+                }
+                Some(b'"') => {
+                    let end = find_semicolon(self.rest);
+                    let text = slice(self.rest, 0, end.unwrap_or(self.rest.len()));
+                    (memchr(b'=', text), end)
+                }
+                Some(_) | None => (None, Some(stop)),
+            };
+            let end = end.unwrap_or(self.rest.len());
             let text = slice(self.rest, 0, end);
             self.rest = slice(self.rest, end + 1, self.rest.len());
-            let equals = memchr(b'=', text);
             let name = trim(slice(text, 0, equals.unwrap_or(text.len())));
             if !name.is_empty() {
                 let value = equals.map(|equals| trim(slice(text, equals + 1, text.len())));

@@ -80,8 +80,8 @@ impl<'a> Message<'a> {
     /// status 500, since a response is never answered.
     pub fn start_line(self) -> StartLine<'a> {
         match self.head.start {
-            Start::Request { method, uri } => StartLine::Request {
-                method: Method::from_bytes(method.of(self.bytes)),
+            Start::Request { kind, method, uri } => StartLine::Request {
+                method: Method::of(kind, method.of(self.bytes)),
                 uri: uri.of(self.bytes),
             },
             Start::Response { status, reason } => {
@@ -99,18 +99,20 @@ impl<'a> Message<'a> {
     }
 
     /// The method of a request.
+    #[inline]
     pub fn method(self) -> Option<Method<'a>> {
-        match self.start_line() {
-            StartLine::Request { method, .. } => Some(method),
-            StartLine::Response { .. } => None,
+        match self.head.start {
+            Start::Request { kind, method, .. } => Some(Method::of(kind, method.of(self.bytes))),
+            Start::Response { .. } | Start::Unread => None,
         }
     }
 
     /// The Request-URI as written.
+    #[inline]
     pub fn request_uri(self) -> Option<&'a [u8]> {
-        match self.start_line() {
-            StartLine::Request { uri, .. } => Some(uri),
-            StartLine::Response { .. } => None,
+        match self.head.start {
+            Start::Request { uri, .. } => Some(uri.of(self.bytes)),
+            Start::Response { .. } | Start::Unread => None,
         }
     }
 
@@ -182,7 +184,15 @@ impl<'a> Message<'a> {
 
     /// The first value of a header that is a list.
     fn first_value(self, name: HeaderName) -> Result<Value<'a>, ParseError> {
-        self.values(name).next().ok_or_else(|| missing(name))
+        let Some((_, entry)) = self.head.find(name) else { return Err(missing(name)) };
+        // The first field has a value, as a rule.
+        match List::new(entry.value.of(self.bytes)).next() {
+            Some(item) => {
+                let offset = entry.value.start as usize + item.offset;
+                Ok(Value { bytes: item.bytes, offset })
+            }
+            None => self.values(name).next().ok_or_else(|| missing(name)),
+        }
     }
 
     /// The topmost Via.
@@ -193,6 +203,18 @@ impl<'a> Message<'a> {
     /// All Via values, topmost first.
     pub fn vias(self) -> impl Iterator<Item = Result<Via<'a>, ParseError>> + Clone + 'a {
         self.values(HeaderName::Via).map(parse_via)
+    }
+
+    /// The Via values below the topmost one.
+    pub(crate) fn vias_below_top(
+        self,
+    ) -> impl Iterator<Item = Result<Via<'a>, ParseError>> + Clone + 'a {
+        self.values(HeaderName::Via).skip(1).map(parse_via)
+    }
+
+    /// The Via value with this many others above it.
+    pub fn via_below(self, above: usize) -> Option<Result<Via<'a>, ParseError>> {
+        self.values(HeaderName::Via).nth(above).map(parse_via)
     }
 
     /// From.

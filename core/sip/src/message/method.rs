@@ -33,6 +33,15 @@ macro_rules! methods {
                 Method::Other(text)
             }
 
+            /// The method of this kind, whose text this is.
+            #[inline]
+            pub(super) fn of(kind: MethodKind, text: &'a [u8]) -> Method<'a> {
+                match kind {
+                    $(MethodKind::$variant => Method::$variant,)+
+                    MethodKind::Other => Method::Other(text),
+                }
+            }
+
             /// The method's text.
             pub fn as_bytes(&self) -> &'a [u8] {
                 match self {

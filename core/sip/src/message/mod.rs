@@ -55,6 +55,7 @@ pub use stream::{Frame, FrameError, Framer};
 pub use transport::TransportName;
 pub use uri::{Scheme, Uri};
 pub use uri_builder::UriBuilder;
+pub(crate) use via::ViaParams;
 pub use via::{MAGIC_COOKIE, Via};
 pub use write::{
     Reply, RequestChanges, ResponseChanges, RouteChanges, TopVia, write_ack, write_cancel,

@@ -65,18 +65,53 @@ pub(super) fn all(bytes: &[u8], class: u8) -> bool {
 /// Whether every octet is above the blank: neither white space nor a control octet, DEL aside.
 #[inline]
 pub(super) fn is_dark(bytes: &[u8]) -> bool {
+    is_above::<b' '>(bytes)
+}
+
+/// Whether every octet is above this one, which is below 128; looked at eight at a time.
+#[inline]
+pub(super) fn is_above<const HIGHEST: u8>(bytes: &[u8]) -> bool {
     const EACH: u64 = u64::from_le_bytes([1; 8]);
-    // The highest bit of an octet stays or becomes set when the octet is above the blank.
-    let lift = |word: u64| ((word & (EACH * 0x7f)) + EACH * (0x7f - b' ' as u64)) | word;
-    let (words, rest) = bytes.as_chunks();
-    let dark = words.iter().fold(u64::MAX, |dark, word| dark & lift(u64::from_le_bytes(*word)));
-    dark & (EACH << 7) == EACH << 7 && rest.iter().all(|byte| *byte > b' ')
+    let (Some(last), words) = (bytes.last_chunk(), bytes.as_chunks().0) else {
+        return bytes.iter().all(|byte| *byte > HIGHEST);
+    };
+    // The highest bit of an octet stays or becomes set when the octet is above.
+    let lift = |word: u64| ((word & (EACH * 0x7f)) + EACH * u64::from(0x7f - HIGHEST)) | word;
+    let words = words.iter().chain([last]);
+    let above = words.fold(u64::MAX, |above, word| above & lift(u64::from_le_bytes(*word)));
+    above & (EACH << 7) == EACH << 7
+}
+
+/// Whether every octet may stand in a URI (`URI`), looked at eight at a time.
+#[inline]
+pub(super) fn is_uri_text(bytes: &[u8]) -> bool {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    let (Some(last), words) = (bytes.last_chunk(), bytes.as_chunks().0) else {
+        return all(bytes, URI);
+    };
+    // Sets the highest bit of an octet that is none, or of one above such a one.
+    let none = |word: u64| word.wrapping_sub(EACH) & !word;
+    let wrong = |word: u64| {
+        let low = !(((word & (EACH * 0x7f)) + EACH * (0x7f - b' ' as u64)) | word);
+        let quote = none(word ^ (EACH * b'"' as u64));
+        let brackets = none((word | (EACH * 2)) ^ (EACH * b'>' as u64));
+        low | quote | brackets | none(word ^ (EACH * 0x7f))
+    };
+    let found =
+        words.iter().chain([last]).fold(0, |found, word| found | wrong(u64::from_le_bytes(*word)));
+    found & (EACH << 7) == 0
 }
 
 /// How many octets at the front belong to a class.
 #[inline]
 pub(super) fn span(bytes: &[u8], class: u8) -> usize {
-    bytes.iter().position(|&byte| !is(byte, class)).unwrap_or(bytes.len())
+    let mut count = 0;
+    while let Some(byte) = bytes.get(count)
+        && is(*byte, class)
+    {
+        count += 1;
+    }
+    count
 }
 
 /// Linear white space: blank, tab, and the line ends inside a folded value.
@@ -231,6 +266,19 @@ mod tests {
             }
         }
         assert!(is_dark(b""));
+    }
+
+    #[test]
+    fn the_text_of_a_uri_is_told_alike_octet_by_octet_and_word_by_word() {
+        for length in [1, 7, 8, 9, 16, 21] {
+            for at in 0..length {
+                for octet in 0..=255u8 {
+                    let mut bytes = vec![b'x'; length];
+                    bytes[at] = octet;
+                    assert_eq!(is_uri_text(&bytes), is(octet, URI), "{octet} at {at} of {length}");
+                }
+            }
+        }
     }
 
     #[test]

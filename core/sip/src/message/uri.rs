@@ -13,7 +13,7 @@ use super::header::HeaderName;
 use super::host::{Host, read_port};
 use super::list::Params;
 use super::method::Method;
-use super::octet::{Cursor, SCHEME, URI, decimal, slice, span};
+use super::octet::{Cursor, SCHEME, URI, decimal, is_uri_text, slice, span};
 use super::transport::TransportName;
 
 /// What stands before the first colon.
@@ -88,13 +88,15 @@ impl<'a> Uri<'a> {
     /// Reads a URI. A scheme this element cannot route is no mistake here: a To header may hold it.
     /// Ask `routable` where a request is to be sent.
     pub fn parse(raw: &'a [u8]) -> Result<Uri<'a>, ParseError> {
-        let legal = span(raw, URI);
-        if legal < raw.len() {
-            let mut cursor = Cursor::new(raw);
-            cursor.skip(legal);
+        let mut cursor = Cursor::new(raw);
+        if !is_uri_text(raw) {
+            cursor.skip(span(raw, URI));
             return Err(cursor.unexpected());
         }
-        let mut cursor = Cursor::new(raw);
+        if raw.starts_with(b"sip:") {
+            cursor.skip(4);
+            return parse_sip(raw, Scheme::Sip, cursor);
+        }
         let scheme = cursor.take(SCHEME);
         let letter_first = scheme.first().is_some_and(u8::is_ascii_alphabetic);
         if !letter_first || !cursor.eat(b':') {

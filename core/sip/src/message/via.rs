@@ -34,6 +34,37 @@ pub struct Via<'a> {
     pub params: Params<'a>,
 }
 
+/// Parameters of a hop: the outer `None` when absent, the inner one without value.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ViaParams<'a> {
+    branch: Option<Option<&'a [u8]>>,
+    received: Option<Option<&'a [u8]>>,
+    rport: Option<Option<&'a [u8]>>,
+    maddr: Option<Option<&'a [u8]>>,
+}
+
+impl<'a> ViaParams<'a> {
+    /// As [`Via::branch`].
+    pub(crate) fn branch(&self) -> Option<&'a [u8]> {
+        self.branch.flatten()
+    }
+
+    /// Whether there is a `received` with a value.
+    pub(crate) fn has_received(&self) -> bool {
+        self.received.flatten().is_some()
+    }
+
+    /// Whether there is an `rport`, with or without value.
+    pub(crate) fn has_rport(&self) -> bool {
+        self.rport.is_some()
+    }
+
+    /// As [`Via::maddr`].
+    pub(crate) fn maddr(&self) -> Option<Host<'a>> {
+        self.maddr.flatten().and_then(|host| Host::parse(host).ok())
+    }
+}
+
 impl<'a> Via<'a> {
     /// Reads one value of a Via list. The version is not judged, so that a request of another
     /// version can be answered with 505.
@@ -81,6 +112,22 @@ impl<'a> Via<'a> {
     /// The port of sent-by, or the transport's default.
     pub fn port_or_default(&self) -> u16 {
         self.port.unwrap_or(self.transport.default_port())
+    }
+
+    /// The parameters that say where answers go and whose they are, read in one pass.
+    pub(crate) fn known(&self) -> ViaParams<'a> {
+        let mut known = ViaParams::default();
+        for param in self.params {
+            let place = match param.name.len() {
+                5 if param.is(b"rport") => &mut known.rport,
+                5 if param.is(b"maddr") => &mut known.maddr,
+                6 if param.is(b"branch") => &mut known.branch,
+                8 if param.is(b"received") => &mut known.received,
+                _ => continue,
+            };
+            place.get_or_insert(param.value);
+        }
+        known
     }
 
     /// The first parameter of that name: `None` when absent, `Some(None)` without value.
@@ -163,6 +210,25 @@ mod tests {
         assert_eq!(via.rport(), Some(Some(1024)));
         assert!(via.alias());
         assert_eq!(via.connection(), Some(&b"2f"[..]));
+    }
+
+    #[test]
+    fn what_is_read_in_one_pass_is_what_is_read_alone() {
+        for params in [
+            "",
+            ";branch=z9hG4bKabc;received=192.0.2.9;rport=1024;maddr=192.0.2.7",
+            ";rport;BRANCH=1;branch=2;Received;rport=9",
+            ";maddr;maddr=192.0.2.7;x=\";branch=3\";received=h",
+            ";branch=;maddr=[::1",
+        ] {
+            let text = format!("SIP/2.0/UDP h{params}");
+            let via = parse(&text);
+            let known = via.known();
+            assert_eq!(known.branch(), via.branch(), "{text}");
+            assert_eq!(known.has_received(), via.received().is_some(), "{text}");
+            assert_eq!(known.has_rport(), via.rport().is_some(), "{text}");
+            assert_eq!(known.maddr(), via.maddr(), "{text}");
+        }
     }
 
     #[test]

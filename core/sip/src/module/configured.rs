@@ -52,11 +52,17 @@ pub trait ConfiguredModules: Modules {
 
     /// The lists of all of them, each with the place of its module among rows.
     fn lists(root: &mut Section<'_>) -> Vec<(Place, List)>;
+
+    /// Each module's section, and its keys that can change while it runs.
+    fn live() -> Vec<(&'static str, &'static [&'static str])>;
 }
 
 impl ConfiguredModules for () {
     fn configured(_: &mut Section<'_>, _: &NodeFacts<'_>) {}
     fn lists(_: &mut Section<'_>) -> Vec<(Place, List)> {
+        Vec::new()
+    }
+    fn live() -> Vec<(&'static str, &'static [&'static str])> {
         Vec::new()
     }
 }
@@ -85,6 +91,9 @@ macro_rules! tuples {
                 let places = 1..;
                 let of_each = [lists::<$first>, $(lists::<$rest>,)*];
                 places.zip(of_each).flat_map(|(place, lists)| lists(root, place)).collect()
+            }
+            fn live() -> Vec<(&'static str, &'static [&'static str])> {
+                vec![($first::SECTION, $first::LIVE), $(($rest::SECTION, $rest::LIVE)),*]
             }
         }
         tuples!($($rest)*);

@@ -11,13 +11,14 @@ use crate::engine::slots::{ContextId, ServerId, TimerKey};
 use crate::entropy::Entropy;
 use crate::message::{Host as MessageHost, Uri};
 use crate::proxy::held::HeldId;
-use crate::proxy::resolver::{Known, Question, order};
+use crate::proxy::resolver::{Known, Place, Question, order};
 use crate::proxy::target;
 use crate::routing::Reply;
 use crate::shard::{ShardId, ShardMap};
 use crate::time::{Duration, Instant};
 use crate::transport::{ConnectionId, Flow, Lifespan, ListenerId, Listeners};
 use crate::wheel::TimerId;
+use smallvec::SmallVec;
 use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -41,6 +42,9 @@ pub trait Host<M: Module> {
     fn flow_to(&self, uri: &[u8], from: Option<ListenerId>) -> Option<Flow>;
     /// The same for names too: what DNS has said of it, or that it is being asked.
     fn reach(&mut self, uri: &[u8], from: Option<ListenerId>) -> Reach;
+    /// The same with every flow that leads there, in the order in which they are to be tried (RFC
+    /// 3263 §4.3); none at all when it is nowhere, `None` while DNS is being asked.
+    fn flows_to(&mut self, uri: &[u8], from: Option<ListenerId>) -> Option<SmallVec<[Flow; 2]>>;
     /// Whether a URI names this node: a listening or advertised address or an alias.
     fn is_ours(&self, uri: &Uri<'_>) -> bool;
     /// The shard's stream of random numbers.
@@ -147,36 +151,43 @@ impl<S: Has<M, N>, M: Module, N> Host<M> for HostAt<'_, S, M, N> {
         target::flow_to(uri, &self.core.identity, received).ok()
     }
     fn reach(&mut self, uri: &[u8], from: Option<ListenerId>) -> Reach {
+        match self.flows_to(uri, from).map(|flows| flows.first().copied()) {
+            Some(Some(flow)) => Reach::Over(flow),
+            Some(None) => Reach::Nowhere,
+            None => Reach::Unknown,
+        }
+    }
+    fn flows_to(&mut self, uri: &[u8], from: Option<ListenerId>) -> Option<SmallVec<[Flow; 2]>> {
         if let Some(flow) = self.flow_to(uri, from) {
-            return Reach::Over(flow);
+            return Some(SmallVec::from_slice(&[flow]));
         }
         let Some(uri) = Uri::parse(uri).ok().filter(|uri| uri.scheme.is_sip()) else {
-            return Reach::Nowhere;
+            return Some(SmallVec::new());
         };
         let named = matches!(uri.maddr().unwrap_or(uri.host), MessageHost::Name(_));
         if !named {
-            return Reach::Nowhere;
+            return Some(SmallVec::new());
         }
         let question = Question::of(&uri);
         let core = &mut *self.core;
         let places = match core.resolver.look(&question, core.now) {
             Known::Places(places) => places,
-            Known::Nothing => return Reach::Nowhere,
-            Known::Failed => return Reach::Unknown,
+            Known::Nothing => return Some(SmallVec::new()),
+            Known::Failed => return None,
             Known::Unasked => {
                 if core.resolver.prompt(&question) {
                     core.out.questions.push(question);
                 }
-                return Reach::Unknown;
+                return None;
             }
         };
-        let first = order(&places, &mut core.entropy).iter().find_map(|place| {
+        let flow = |place: &Place| {
             let (transport, remote) = (place.transport, place.address);
             let from = from.unwrap_or_default();
             let listener = core.identity.listener_for(transport, remote, from)?;
             Some(Flow { transport, listener, remote, connection: None })
-        });
-        first.map_or(Reach::Nowhere, Reach::Over)
+        };
+        Some(order(&places, &mut core.entropy).iter().filter_map(flow).collect())
     }
     fn is_ours(&self, uri: &Uri<'_>) -> bool {
         self.core.identity.is_ours(uri)

@@ -190,6 +190,8 @@ pub trait Hooks<S: Types, N>: Types {
     fn metrics(&self, each: &mut dyn FnMut(&'static str, u64));
     /// [`Module::readings`] of each.
     fn readings(&self, each: &mut EachReading<'_>);
+    /// [`Module::renew`] of each.
+    fn renew(&mut self, core: &mut Core<S>, fresh: Self);
     /// The sum of [`Module::live`].
     fn live(&self) -> usize;
 }
@@ -222,6 +224,7 @@ impl<S: Types, N> Hooks<S, N> for Nil {
     }
     fn metrics(&self, _: &mut dyn FnMut(&'static str, u64)) {}
     fn readings(&self, _: &mut EachReading<'_>) {}
+    fn renew(&mut self, _: &mut Core<S>, _: Nil) {}
     fn live(&self) -> usize {
         0
     }
@@ -309,6 +312,11 @@ where
         self.head.readings(each);
         self.tail.readings(each);
     }
+    fn renew(&mut self, core: &mut Core<S>, fresh: Self) {
+        let Cons { head, tail } = fresh;
+        self.head.renew(&mut HostAt::<S, H, N>::new(core), head);
+        self.tail.renew(core, tail);
+    }
     fn live(&self) -> usize {
         self.head.live() + self.tail.live()
     }
@@ -353,4 +361,4 @@ macro_rules! tuples {
         Cons { head: $first, tail: tuples!(@value $($rest)*) }
     };
 }
-tuples!(A B C D E F G H I J K L);
+tuples!(A B C D E F G H I J K L M N O P);

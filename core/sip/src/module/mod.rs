@@ -45,6 +45,8 @@ pub trait Module: Sized + 'static {
     const METRICS: &'static [MetricNote] = &[];
     /// Its commands; parameters of one without a note have no names.
     const COMMANDS: &'static [CommandNote] = &[];
+    /// Keys of its section that can change while it runs, `*` for all; see [`Module::renew`].
+    const LIVE: &'static [&'static str] = &[];
     /// What the module hangs on a transaction, for example the id of a dialog; freed with it.
     type Attached: Default + 'static;
     /// What its instances on different shards tell each other.
@@ -151,6 +153,12 @@ pub trait Module: Sized + 'static {
         let _ = each;
     }
 
+    /// Takes over the settings of [`Module::LIVE`] from an instance that was made of a changed
+    /// configuration and never ran.
+    fn renew(&mut self, host: &mut impl Host<Self>, fresh: Self) {
+        let _ = (host, fresh);
+    }
+
     /// How many objects the module keeps alive because of traffic; a drained shard has none.
     fn live(&self) -> usize {
         0
@@ -238,6 +246,12 @@ pub struct Fault {
     pub code: u16,
     /// One sentence for the operator.
     pub message: String,
+}
+
+impl Fault {
+    /// Not a refusal: the answer takes a while, and [`Fault::message`] is the ticket by which the
+    /// same command, with `@ticket` before it, is asked for it again.
+    pub const LATER: u16 = 102;
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@
 
 use super::branch::{Branch, Digest};
 use super::identity::Identity;
+use crate::engine::key::TopVia;
 use crate::message::{
-    HeaderName, Message, Method, ParseCause, ParseError, Scheme, StatusCode, Uri,
+    CSeq, HeaderName, Message, Method, NameAddr, ParseCause, ParseError, Scheme, StatusCode, Uri,
+    Via,
 };
 use std::fmt;
 
@@ -75,10 +77,12 @@ impl fmt::Display for Rejection {
 /// Checks a request; `digest` is keyed alike on every shard of the node.
 pub(crate) fn admit(
     message: &Message<'_>,
+    top_via: TopVia<'_>,
     identity: &Identity,
     digest: Digest,
 ) -> Result<Admitted, Rejection> {
-    let method = check_mandatory(message)?;
+    let found = check_mandatory(message)?;
+    let method = found.cseq.method;
     let uri = Uri::parse(message.request_uri().unwrap_or(&[])).map_err(Rejection::Malformed)?;
     match uri.scheme {
         Scheme::Sip | Scheme::Sips | Scheme::Tel => {}
@@ -99,8 +103,8 @@ pub(crate) fn admit(
         // loops.
         Some(hops) => Some((hops - 1).min(MAX_FORWARDS_DEFAULT)),
     };
-    let loop_digest = loop_digest(message, digest);
-    if has_been_here(message, identity, loop_digest)? {
+    let loop_digest = loop_digest(message, &found, digest);
+    if has_been_here(message, top_via, identity, loop_digest)? {
         return Err(Rejection::Loop);
     }
     if message.proxy_require().next().is_some() {
@@ -109,18 +113,27 @@ pub(crate) fn admit(
     Ok(Admitted { max_forwards, loop_digest })
 }
 
-fn check_mandatory<'a>(message: &Message<'a>) -> Result<Method<'a>, Rejection> {
+/// Parts that every request has, read.
+struct Mandatory<'a> {
+    from_tag: &'a [u8],
+    to_tag: &'a [u8],
+    call_id: &'a [u8],
+    cseq: CSeq<'a>,
+}
+
+/// The top Via is one of them; it was read before, to find the transaction.
+fn check_mandatory<'a>(message: &Message<'a>) -> Result<Mandatory<'a>, Rejection> {
     if let Some(header) = message.duplicate() {
         let cause = ParseCause::Duplicate;
         return Err(Rejection::Malformed(ParseError { header, offset: 0, cause }));
     }
-    message.top_via().map_err(Rejection::Malformed)?;
-    message.from().and_then(|from| from.uri()).map_err(Rejection::Malformed)?;
-    message.to().and_then(|to| to.uri()).map_err(Rejection::Malformed)?;
-    message.call_id().map_err(Rejection::Malformed)?;
+    let tag = |party: NameAddr<'a>| party.uri().map(|_| party.tag().unwrap_or(&[]));
+    let from_tag = message.from().and_then(tag).map_err(Rejection::Malformed)?;
+    let to_tag = message.to().and_then(tag).map_err(Rejection::Malformed)?;
+    let call_id = message.call_id().map_err(Rejection::Malformed)?;
     let cseq = message.cseq().map_err(Rejection::Malformed)?;
     match message.method() {
-        Some(method) if method == cseq.method => Ok(method),
+        Some(method) if method == cseq.method => Ok(Mandatory { from_tag, to_tag, call_id, cseq }),
         Some(Method::Other(_)) => Err(Rejection::UnknownMethod),
         Some(_) | None => Err(Rejection::MethodMismatch),
     }
@@ -128,30 +141,35 @@ fn check_mandatory<'a>(message: &Message<'a>) -> Result<Method<'a>, Rejection> {
 
 /// A hash over all that this node's decisions may depend on (RFC 5393 §4.2.1): a spiral, which
 /// comes back changed, has another one.
-fn loop_digest(message: &Message<'_>, mut digest: Digest) -> u64 {
+fn loop_digest(message: &Message<'_>, found: &Mandatory<'_>, mut digest: Digest) -> u64 {
     digest.add(message.request_uri().unwrap_or(&[]));
-    digest.add(message.call_id().unwrap_or(&[]));
-    digest.add(message.from_tag().unwrap_or(&[]));
-    digest.add(message.to_tag().unwrap_or(&[]));
-    if let Ok(cseq) = message.cseq() {
-        digest.add(&cseq.number.to_be_bytes());
-        digest.add(cseq.method.as_bytes());
-    }
-    for route in message.routes().filter_map(Result::ok) {
-        digest.add(route.raw);
+    digest.add(found.call_id);
+    digest.add(found.from_tag);
+    digest.add(found.to_tag);
+    digest.add(&found.cseq.number.to_be_bytes());
+    digest.add(found.cseq.method.as_bytes());
+    for route in message.values(HeaderName::Route) {
+        digest.add(route.bytes);
     }
     digest.finish()
 }
 
 fn has_been_here(
     message: &Message<'_>,
+    (top_via, known): TopVia<'_>,
     identity: &Identity,
     loop_digest: u64,
 ) -> Result<bool, Rejection> {
-    for via in message.vias() {
+    let is_ours = |via: &Via<'_>, branch: Option<&[u8]>| {
+        let digest = branch.and_then(Branch::read).map(|branch| branch.loop_digest());
+        digest == Some(loop_digest) && identity.is_our_sent_by(&via.host, via.port)
+    };
+    if is_ours(top_via, known.branch()) {
+        return Ok(true);
+    }
+    for via in message.vias_below_top() {
         let via = via.map_err(Rejection::Malformed)?;
-        let digest = via.branch().and_then(Branch::read).map(|branch| branch.loop_digest());
-        if digest == Some(loop_digest) && identity.is_our_sent_by(&via.host, via.port) {
+        if is_ours(&via, via.branch()) {
             return Ok(true);
         }
     }

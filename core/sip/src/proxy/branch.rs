@@ -73,25 +73,44 @@ impl Branch {
 
 /// Appends a number as 16 hexadecimal digits.
 pub(crate) fn push_hex(out: &mut Vec<u8>, number: u64) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    out.extend(std::array::from_fn::<u8, 16, _>(|place| {
-        DIGITS[(number >> (60 - place * 4)) as usize & 15]
-    }));
+    let [high, low] = [number >> 32, number].map(|half| eight_digits(half as u32));
+    let mut digits = [0; 16];
+    for (digit, half) in digits.as_chunks_mut().0.iter_mut().zip([high, low]) {
+        *digit = half;
+    }
+    out.extend_from_slice(&digits);
 }
 
 /// Reads 16 hexadecimal digits, and what follows them.
 pub(crate) fn take_hex(text: &[u8]) -> Option<(u64, &[u8])> {
-    let (number, rest) = text.split_at_checked(16)?;
-    let mut value = 0u64;
-    for &byte in number {
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'f' => byte - b'a' + 10,
-            _ => return None,
-        };
-        value = value << 4 | u64::from(digit);
-    }
-    Some((value, rest))
+    let (number, rest) = text.split_first_chunk::<16>()?;
+    let (high, low) = (number.first_chunk()?, number.last_chunk()?);
+    Some((u64::from(read_eight(*high)?) << 32 | u64::from(read_eight(*low)?), rest))
+}
+
+/// One in each octet of a word.
+const EACH: u64 = u64::from_le_bytes([1; 8]);
+
+/// All digits at once: each in an octet of its own, then made a letter.
+#[inline]
+fn eight_digits(number: u32) -> [u8; 8] {
+    let wide = u64::from(number);
+    let wide = (wide | (wide << 16)) & 0x0000_ffff_0000_ffff;
+    let wide = (wide | (wide << 8)) & 0x00ff_00ff_00ff_00ff;
+    let wide = (wide | (wide << 4)) & (EACH * 0x0f);
+    let letters = ((wide + EACH * 6) >> 4) & EACH;
+    (wide + EACH * u64::from(b'0') + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
+}
+
+/// The number that is written so, and not otherwise.
+#[inline]
+fn read_eight(digits: [u8; 8]) -> Option<u32> {
+    let text = u64::from_be_bytes(digits);
+    let wide = (text & (EACH * 0x0f)) + ((text >> 6) & EACH) * 9;
+    let wide = (wide | (wide >> 4)) & 0x00ff_00ff_00ff_00ff;
+    let wide = (wide | (wide >> 8)) & 0x0000_ffff_0000_ffff;
+    let number = (wide | (wide >> 16)) as u32;
+    (eight_digits(number) == digits).then_some(number)
 }
 
 /// A keyed hash over several texts; each is closed off, so that moving a byte from one to the next
@@ -134,6 +153,23 @@ mod tests {
         let client = ClientId::from_u64(0xffff_ffff_0000_1234);
         round_trip(Branch::Stateful { client, loop_digest: 7, cookie: u64::MAX });
         round_trip(Branch::Stateless { digest: 0xdead_beef, loop_digest: 1 });
+    }
+
+    #[test]
+    fn numbers_are_written_and_read_in_small_hexadecimal_digits_only() {
+        for number in [0, 9, 10, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, u64::MAX] {
+            let mut text = Vec::new();
+            push_hex(&mut text, number);
+            assert_eq!(text, format!("{number:016x}").as_bytes());
+            assert_eq!(take_hex(&text), Some((number, &b""[..])));
+            for at in 0..16 {
+                for octet in (0..=255u8).filter(|octet| !b"0123456789abcdef".contains(octet)) {
+                    let mut wrong = text.clone();
+                    wrong[at] = octet;
+                    assert_eq!(take_hex(&wrong), None, "{}", wrong.escape_ascii());
+                }
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::branch::Branch;
 use super::breadth::{Breadth, Exhausted, Shares};
 use super::identity::Identity;
 use super::response;
-use crate::engine::core::{Core, NotStarted, Scratch, State};
+use crate::engine::core::{Core, Forwarding, NotStarted, State};
 use crate::engine::incoming::Incoming;
 use crate::engine::plan::{Plan, Target};
 use crate::engine::slots::{
@@ -17,8 +17,8 @@ use crate::engine::slots::{
 };
 use crate::limits::BRANCHES_MAX;
 use crate::message::{
-    Edits, Message, MethodKind, NameAddr, ParseError, RequestChanges, RouteChanges, StatusCode,
-    Uri, write_forwarded_request,
+    HeaderName, Message, MethodKind, NameAddr, ParseError, RequestChanges, RouteChanges,
+    StatusCode, Uri, write_forwarded_request,
 };
 use crate::module::list::{ModuleList, Types};
 use crate::module::{Arrived, Outgoing};
@@ -166,7 +166,8 @@ pub(super) fn hop<'h>(
         // What stands in a Path routes loosely (RFC 3327 §5.1).
         return to(request_uri, routes, first.uri);
     }
-    let remaining = message.routes().count().saturating_sub(usize::from(plan.last_route_taken));
+    let kept = message.values(HeaderName::Route).count();
+    let remaining = kept.saturating_sub(usize::from(plan.last_route_taken));
     if remaining <= plan.routes_dropped {
         return to(request_uri, routes, request_uri);
     }
@@ -204,7 +205,8 @@ pub(super) fn send<L: ModuleList>(
     flow: Flow,
     bytes_max: usize,
 ) -> Result<Option<ClientId>, NotSent> {
-    let Some(context) = state.core.contexts.get_mut(id) else {
+    let Core { contexts, scratch, .. } = &mut state.core;
+    let Some(context) = contexts.get_mut(id) else {
         return Err(StatusCode::SERVER_INTERNAL_ERROR.into());
     };
     let Some(branch) = context.branches.get(usize::from(index)) else {
@@ -215,11 +217,13 @@ pub(super) fn send<L: ModuleList>(
     let (target, server, loop_digest) = (branch.target, context.server, context.loop_digest);
     let replica = branch.replica;
     let request = Rc::clone(&context.request);
-    let plan = std::mem::take(&mut context.plan);
+    let spare = scratch.plans.pop().unwrap_or_default();
+    let plan = std::mem::replace(&mut context.plan, spare);
     let attempt = Attempt { id, index, server, replica, loop_digest, reach, flow, bytes_max };
     let sent = send_attempt(state, &attempt, &request, &plan, &target);
-    if let Some(context) = state.core.contexts.get_mut(id) {
-        context.plan = plan;
+    let Core { contexts, scratch, .. } = &mut state.core;
+    if let Some(context) = contexts.get_mut(id) {
+        scratch.plans.push(std::mem::replace(&mut context.plan, plan));
     }
     sent
 }
@@ -252,11 +256,9 @@ fn send_attempt<L: ModuleList>(
     let Attempt { id, index, server, loop_digest, reach, flow, bytes_max, .. } = *attempt;
     let message = request.message();
     let hop = hop(message, plan, target).map_err(|error| error.status())?;
-    let mut scratch = std::mem::take(&mut state.core.scratch);
-    state.compose(id, server, request, plan, (&hop, flow), &mut scratch);
+    let mut texts = state.core.scratch.forwarding.take().unwrap_or_default();
+    state.compose(id, server, request, plan, (&hop, flow), &mut texts);
     let identity = Rc::clone(&state.core.identity);
-    let Scratch { via, record_route, edits, .. } = &mut scratch;
-    let texts = (via, record_route, edits);
     let sent = match server {
         Some(server) => {
             let method = message.method().map_or(MethodKind::Other, |method| method.kind());
@@ -272,7 +274,7 @@ fn send_attempt<L: ModuleList>(
                 loop_digest,
                 &timers,
                 |out, branch| {
-                    write(&identity, request, (&hop, flow, reach), branch, texts, out);
+                    write(&identity, request, (&hop, flow, reach), branch, &mut texts, out);
                 },
             );
             client.map(Some).map_err(|not_started| match not_started {
@@ -286,26 +288,25 @@ fn send_attempt<L: ModuleList>(
             let digest = stateless_digest(state, message, top);
             let branch = Branch::Stateless { digest, loop_digest };
             state.core.out.sends.send_with(flow, |out| {
-                write(&identity, request, (&hop, flow, reach), &branch, texts, out);
+                write(&identity, request, (&hop, flow, reach), &branch, &mut texts, out);
             });
             state.core.metrics.requests_sent += 1;
             Ok(None)
         }
     };
-    state.core.scratch = scratch;
+    state.core.scratch.forwarding = Some(texts);
     sent
 }
-
-type Texts<'t> = (&'t mut Vec<u8>, &'t mut [Vec<u8>; 2], &'t mut Edits);
 
 fn write(
     identity: &Identity,
     request: &Incoming,
     (hop, flow, reach): (&Hop<'_>, Flow, Reach),
     branch: &Branch,
-    (via, record_route, edits): Texts<'_>,
+    texts: &mut Forwarding,
     out: &mut Vec<u8>,
 ) {
+    let Forwarding { via, record_route, edits, .. } = texts;
     via.clear();
     identity.write_via(flow, branch, via);
     let via = via.as_slice();
@@ -333,9 +334,9 @@ impl<L: ModuleList> State<L> {
         request: &Incoming,
         plan: &Plan,
         (hop, flow): (&Hop<'_>, Flow),
-        scratch: &mut Scratch,
+        texts: &mut Forwarding,
     ) {
-        let Scratch { edits, params, record_route, .. } = scratch;
+        let Forwarding { edits, params, record_route, .. } = texts;
         edits.clone_from(&plan.edits);
         params.clear();
         params.extend_from_slice(&plan.record_route_params);

@@ -7,10 +7,11 @@
 use super::branch::{push_hex, take_hex};
 use super::cancel::Why;
 use crate::engine::core::State;
-use crate::engine::incoming::Incoming;
+use crate::engine::incoming::{Answers, Incoming};
+use crate::engine::key::TopVia;
 use crate::engine::slots::{ServerId, ServerMachine};
 use crate::message::{
-    Edits, Message, NO_EDITS, Reply as LocalReply, StatusCode, TopVia, write_reply,
+    Edits, Message, NO_EDITS, Reply as LocalReply, StatusCode, TopVia as Stamp, write_reply,
 };
 use crate::module::Departing;
 use crate::module::list::ModuleList;
@@ -23,28 +24,46 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// What is written into the top Via on receiving a request (§18.2.1, RFC 3581 §4).
-pub(crate) fn top_via_stamp(request: &Incoming) -> TopVia {
-    let Ok(via) = request.message().top_via() else { return TopVia::Keep };
-    let remote = request.flow().remote;
-    let rport = via.rport().is_some();
-    if !rport && via.host.ip() == Some(remote.ip()) && via.received().is_none() {
-        return TopVia::Keep;
+pub(crate) fn top_via_stamp(request: &Incoming) -> Stamp {
+    answers(request).stamp
+}
+
+/// How answers to a request go back.
+pub(crate) fn answers(request: &Incoming) -> Answers {
+    request.answers(|| match request.message().top_via() {
+        Ok(via) => answers_by((&via, &via.known()), request.flow()),
+        Err(_) => Answers { flow: request.flow(), stamp: Stamp::Keep },
+    })
+}
+
+/// The same when the top Via was read already.
+pub(crate) fn note_answers(request: &Incoming, via: TopVia<'_>) {
+    request.answers(|| answers_by(via, request.flow()));
+}
+
+fn answers_by(via: TopVia<'_>, flow: Flow) -> Answers {
+    Answers { flow: reply_flow(via, flow), stamp: stamp(via, flow.remote) }
+}
+
+fn stamp((via, known): TopVia<'_>, remote: SocketAddr) -> Stamp {
+    let rport = known.has_rport();
+    if !rport && via.host.ip() == Some(remote.ip()) && !known.has_received() {
+        return Stamp::Keep;
     }
-    TopVia::Stamp { received: Some(remote.ip()), rport: rport.then_some(remote.port()) }
+    Stamp::Stamp { received: Some(remote.ip()), rport: rport.then_some(remote.port()) }
 }
 
 /// Where the responses to a request go (§18.2.2, RFC 3581 §4).
-pub(crate) fn reply_flow(message: Message<'_>, flow: Flow) -> Flow {
-    let Ok(via) = message.top_via() else { return flow };
+fn reply_flow((via, known): TopVia<'_>, flow: Flow) -> Flow {
     if flow.transport.is_reliable() {
         // The connection it came over; should that be gone, a new one to its source at the port of
         // the Via, for the source's own port was of that connection.
         return Flow { remote: SocketAddr::new(flow.remote.ip(), via.port_or_default()), ..flow };
     }
-    if let Some(address) = via.maddr().and_then(|host| host.ip()) {
+    if let Some(address) = known.maddr().and_then(|host| host.ip()) {
         return Flow { remote: SocketAddr::new(address, via.port_or_default()), ..flow };
     }
-    let port = if via.rport().is_some() { flow.remote.port() } else { via.port_or_default() };
+    let port = if known.has_rport() { flow.remote.port() } else { via.port_or_default() };
     Flow { remote: SocketAddr::new(flow.remote.ip(), port), ..flow }
 }
 
@@ -154,7 +173,7 @@ impl<L: ModuleList> State<L> {
         push_hex(&mut text, self.stateless_tag(message));
         tag.extend_from_slice(&text);
         self.core.scratch.via = text;
-        let flow = reply_flow(message, request.flow());
+        let flow = answers(request).flow;
         let edits = &NO_EDITS;
         self.core.out.sends.send_with(flow, |out| {
             write_local(request, reply, Some(&tag), edits, out);
@@ -219,7 +238,8 @@ mod tests {
         let remote = "192.0.2.10:40123".parse().expect("an address");
         let connection = transport.is_reliable().then_some(ConnectionId(7));
         let flow = Flow { transport, listener: ListenerId(1), remote, connection };
-        reply_flow(head.message(text.as_bytes()), flow)
+        let via = head.message(text.as_bytes()).top_via().expect("a Via");
+        reply_flow((&via, &via.known()), flow)
     }
 
     #[test]

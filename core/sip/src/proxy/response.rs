@@ -114,7 +114,7 @@ fn in_transaction<L: ModuleList>(
         Some(slot) if matches!(slot.owner, Owner::Branch { .. })
     );
     // §16.7 step 3: without another Via it was meant for this node, and nobody waits for it here.
-    if relayed && !matches!(message.vias().nth(1), Some(Ok(_))) {
+    if relayed && !matches!(message.via_below(1), Some(Ok(_))) {
         state.core.metrics.via_mismatch_dropped += 1;
         return;
     }
@@ -518,7 +518,7 @@ fn relay_in_transaction<S: Types>(
 
 /// §16.11: a response to a request that was forwarded without a transaction.
 fn relay_stateless<L: ModuleList>(state: &mut State<L>, digest: u64, message: Message<'_>) {
-    let Some(Ok(previous)) = message.vias().nth(1) else {
+    let Some(Ok(previous)) = message.via_below(1) else {
         state.core.metrics.unmatched_responses_dropped += 1;
         return;
     };

@@ -11,6 +11,7 @@ use super::rules::RecordRoute;
 use crate::engine::plan::Plan;
 use crate::message::{Message, NameAddr, ParseError, Uri};
 use crate::transport::Flow;
+use memchr::memchr;
 
 /// What following a route set found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +37,14 @@ pub(crate) fn follow(
     plan.request_uri = None;
     plan.flow = None;
     let Some(first) = message.routes().next().transpose()? else { return Ok(Followed::Nothing) };
-    if rules.strict_recovery && is_strict_upstream(message, identity, &first)? {
+    let first = first.uri()?;
+    if rules.strict_recovery && is_strict_upstream(message, identity, &first) {
         recover(message, identity, plan, &first)?;
         return Ok(Followed::Route);
     }
-    if is_ours(identity, &first)? {
+    if identity.is_ours(&first) {
         plan.routes_dropped = 1;
-        let user = first.uri()?.user.filter(|_| rules.flow_tokens);
+        let user = first.user.filter(|_| rules.flow_tokens);
         match user.and_then(|user| flow_token::read(user, digest)) {
             Some(Token::Altered) => return Ok(Followed::Altered),
             // What comes from the flow itself goes the other way (RFC 5626 §5.3.1).
@@ -52,7 +54,7 @@ pub(crate) fn follow(
         let second = message.routes().nth(1).transpose()?;
         // With double record-routing (`r2`) the next entry is ours too, by another listener.
         if let Some(second) = second
-            && first.uri()?.r2()
+            && first.r2()
             && is_ours(identity, &second)?
         {
             plan.routes_dropped = 2;
@@ -71,19 +73,17 @@ fn is_same(flow: &Flow, received: &Flow) -> bool {
 /// Whether the hop before us routes strictly: it has put what we wrote into Record-Route into the
 /// Request-URI (§16.4). What we write has no user part, so an ordinary contact is not mistaken for
 /// it.
-fn is_strict_upstream(
-    message: &Message<'_>,
-    identity: &Identity,
-    first: &NameAddr<'_>,
-) -> Result<bool, ParseError> {
-    if message.to_tag().is_none() {
-        return Ok(false);
+fn is_strict_upstream(message: &Message<'_>, identity: &Identity, first: &Uri<'_>) -> bool {
+    let target = message.request_uri().unwrap_or(&[]);
+    // A user part, which most have, is told without reading the rest.
+    if memchr(b'@', target).is_some() || message.to_tag().is_none() {
+        return false;
     }
-    let Ok(target) = Uri::parse(message.request_uri().unwrap_or(&[])) else { return Ok(false) };
+    let Ok(target) = Uri::parse(target) else { return false };
     if target.user.is_some() || !identity.is_ours(&target) {
-        return Ok(false);
+        return false;
     }
-    Ok(!is_ours(identity, first)? || target.r2())
+    !identity.is_ours(first) || target.r2()
 }
 
 /// §16.4: the last Route value is the Request-URI that the strict router pushed to the end; it
@@ -93,9 +93,9 @@ fn recover(
     message: &Message<'_>,
     identity: &Identity,
     plan: &mut Plan,
-    first: &NameAddr<'_>,
+    first: &Uri<'_>,
 ) -> Result<(), ParseError> {
-    if first.uri()?.r2() && is_ours(identity, first)? {
+    if first.r2() && identity.is_ours(first) {
         plan.routes_dropped = 1;
     }
     let mut last = None;

@@ -6,6 +6,7 @@
 
 use crate::engine::incoming::Incoming;
 use crate::message::{EditError, Message, StatusCode};
+use crate::transport::Flow;
 use std::rc::Rc;
 
 /// The end of a routing.
@@ -201,6 +202,11 @@ impl Failed {
     /// The best response, unless it was made here (timeout, unreachable).
     pub fn response(&self) -> Option<Message<'_>> {
         self.response.as_deref().map(Incoming::message)
+    }
+
+    /// The socket pair that the best response came over, unless it was made here.
+    pub fn source(&self) -> Option<Flow> {
+        self.response.as_deref().map(Incoming::flow)
     }
 
     /// 401 or 407: the next hop wants credentials.

@@ -60,6 +60,10 @@ impl<R: Routing> Module for Policy<R> {
         Verdict::Continue
     }
 
+    fn renew(&mut self, _: &mut impl Host<Self>, fresh: Self) {
+        self.routing = fresh.routing;
+    }
+
     fn readings(&self, each: &mut EachReading<'_>) {
         self.measures.each(each);
     }

@@ -2,5 +2,6 @@
 //!
 //! For: the binary (`main.rs`), which runs one of them, and the tests, which drive all.
 
+pub mod edge;
 pub mod least_cost;
 pub mod registrar;

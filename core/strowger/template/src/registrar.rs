@@ -1,9 +1,11 @@
-//! A residential registrar: users register, call each other, and are called from outside.
+//! A residential registrar: users register, call each other, and are called from outside; a server
+//! is told who is registered (`reginfo`, RFC 3680).
 //!
 //! For: users with passwords, often behind a router at home; contacts outlive a restart.
 //! Not here: who has an account (`[auth]` and the table `subscriber`), where contacts are kept
 //! (`[usrloc]`).
 
+use strowger::modules::pua_reginfo::PuaReginfo;
 use strowger::prelude::*;
 
 /// The group of `[[permissions.address]]` that holds the way to the telephone network.
@@ -28,7 +30,7 @@ impl Residential {
 }
 
 impl Routing for Residential {
-    type Modules = (Pike, Permissions, Auth, Location, Registrar, Dialog);
+    type Modules = (Pike, Permissions, Auth, Location, Registrar, Dialog, Pua, PuaReginfo);
 
     async fn request(&self, mut request: Request<'_, Self>) -> Result<Answer, Reply> {
         if let Some(within) = request.loose_route()? {

@@ -10,16 +10,29 @@ fn proxy() -> Proxy<Residential> {
         .party("Alice", "198.51.100.10:5060")
         .party_behind_nat("Bob", "10.0.0.5:5060", "198.51.100.20:40000")
         .party("Network", "203.0.113.50:5060")
+        .party("Watcher", "203.0.113.60:5060")
 }
 
-fn register(proxy: &mut Proxy<Residential>, party: &str, user: &str, password: &str) {
-    let request = format!(
-        "{party} -> REGISTER sip:example.com\n  From: <sip:{user}@example.com>;tag=r\n  \
-         To: <sip:{user}@example.com>"
-    );
-    proxy.play(&format!("{request}\n{party} <- 401"));
-    let proof = proxy.credentials(party, user, password);
-    proxy.play(&format!("{request}\n  {proof}\n{party} <- 200"));
+/// Bob registers; the server is told, and answers as it pleases.
+fn register(proxy: &mut Proxy<Residential>) {
+    let request = |branch: &str, proof: &str| {
+        format!(
+            "
+            Bob -> REGISTER sip:example.com
+                Via: SIP/2.0/UDP 10.0.0.5;rport;branch=z9hG4bK-{branch}
+                From: <sip:bob@example.com>;tag=r
+                To: <sip:bob@example.com>
+                {proof}
+            "
+        )
+    };
+    proxy.play(&request("first", "X-First: 1")).play("Bob <- 401");
+    let proof = proxy.credentials("Bob", "bob", "hidden");
+    proxy.play(&request("second", &proof)).play("Bob <- 200");
+    let told = proxy.take("Watcher").expect("a PUBLISH");
+    assert!(told.starts_with("PUBLISH ") && told.contains("sip:bob@10.0.0.5"), "{told}");
+    assert!(told.contains("state=\"active\""), "{told}");
+    proxy.play("Watcher -> 200\n  SIP-ETag: one\n  Expires: 7200");
 }
 
 /// What Alice sends to begin a call, with the header that is given.
@@ -41,7 +54,7 @@ fn invites(proxy: &mut Proxy<Residential>, to: &str) {
 #[test]
 fn a_user_behind_a_router_is_called() {
     let mut proxy = proxy();
-    register(&mut proxy, "Bob", "bob", "hidden");
+    register(&mut proxy);
     invites(&mut proxy, "sip:bob@example.com");
     proxy.play(
         "
@@ -60,7 +73,7 @@ fn a_user_behind_a_router_is_called() {
 #[test]
 fn contacts_outlive_a_crash() {
     let mut proxy = proxy();
-    register(&mut proxy, "Bob", "bob", "hidden");
+    register(&mut proxy);
     assert_eq!(proxy.rows("location").len(), 1);
     proxy.crash();
     invites(&mut proxy, "sip:bob@example.com");
@@ -70,7 +83,7 @@ fn contacts_outlive_a_crash() {
 #[test]
 fn contacts_end_when_they_are_not_refreshed() {
     let mut proxy = proxy();
-    register(&mut proxy, "Bob", "bob", "hidden");
+    register(&mut proxy);
     proxy.skip(secs(700));
     invites(&mut proxy, "sip:bob@example.com");
     proxy.play("Alice <- 404\nAlice -> ACK");
@@ -91,7 +104,7 @@ fn nobody_registers_or_calls_as_somebody_else() {
 #[test]
 fn numbers_go_to_the_network_and_come_from_it() {
     let mut proxy = proxy();
-    register(&mut proxy, "Bob", "bob", "hidden");
+    register(&mut proxy);
     invites(&mut proxy, "sip:+49301234@example.com");
     proxy.play(
         "

@@ -288,3 +288,22 @@ fn an_early_call_that_lasts_too_long_fails_example_24() {
     assert_eq!(call.counts(), [0, 0, 1, 0, 1]);
     call.ends_empty();
 }
+
+#[test]
+fn a_variable_may_be_a_number() {
+    let mut call = Call::new(settings());
+    let ok = call.establish("gold");
+    call.events();
+    call.caller("INFO", &ok, "b1", "X-Do: count legs\n");
+    call.caller("INFO", &ok, "b1", "X-Do: count legs\n");
+    // A text is no number, and is counted from the start.
+    call.caller("INFO", &ok, "b1", "X-Do: count acct\n");
+    call.caller("INFO", &ok, "b1", "X-Do: set acct 007\n");
+    call.caller("INFO", &ok, "b1", "X-Do: count acct\n");
+    let counted: Vec<String> =
+        call.events().into_iter().filter(|line| line.contains(" is ")).collect();
+    assert_eq!(
+        counted,
+        ["legs is Some(1)", "legs is Some(2)", "acct is Some(1)", "acct is Some(1)"]
+    );
+}

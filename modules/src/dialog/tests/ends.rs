@@ -2,7 +2,7 @@
 //! and 27.
 
 use super::super::{KeepAlive, Settings};
-use super::rig::{A, B, CALL, Call, find, settings};
+use super::rig::{A, B, C, CALL, Call, find, settings};
 use strowger_sip::time::{ms, secs};
 
 #[test]
@@ -331,4 +331,65 @@ fn a_refused_bye_is_an_end_all_the_same() {
     let ok = call.establish("b");
     find(&call.caller("BYE", &ok, "b1", "X-Bad: 1\n"), "SIP/2.0 403");
     assert_eq!(call.told("End(CallerBye)"), 1);
+}
+
+#[test]
+fn a_request_of_our_own_reaches_the_fork_that_it_names() {
+    let mut call = Call::new(settings());
+    let sent = call.invite("fork");
+    let to = |address: &str| sent.iter().find(|it| it.to == address).expect("a branch").clone();
+    let (first, second) = (to(B), to(C));
+    let ringing = call.answer(B, &first, "183 Session Progress", "x");
+    let second_ringing = super::rig::response(&second, "180 Ringing", "y")
+        .replace("sip:b@192.0.2.20", "sip:c@192.0.2.30");
+    call.receive(C, &second_ringing);
+    let ringing = find(&ringing, "SIP/2.0 183");
+    for (tag, target, address) in
+        [("y", "sip:c@192.0.2.30", C), ("x", "sip:b@192.0.2.20", B), ("y", "sip:c@192.0.2.30", C)]
+    {
+        let sent = call.caller("UPDATE", &ringing, "x", &format!("X-Do: fork {tag}\n"));
+        let info = find(&sent, "INFO");
+        assert!(info.is(&format!("INFO {target} SIP/2.0")), "{info:?}");
+        assert_eq!(info.to, address);
+        assert_eq!(info.header("To"), format!("<sip:b@example.com>;tag={tag}"));
+        assert_eq!(info.header("From"), "<sip:a@example.com>;tag=a1");
+    }
+    // Nobody is called so.
+    let sent = call.caller("UPDATE", &ringing, "x", "X-Do: fork z\n");
+    assert!(!sent.iter().any(|it| it.is("INFO")), "{sent:?}");
+    // Who answers is the callee, whichever fork was talked to last.
+    let ok = find(&call.answer(B, &first, "200 OK", "x"), "SIP/2.0 200");
+    assert!(call.shows("\"tag\":\"x\",\"contact\":\"sip:b@192.0.2.20\""), "{}", call.listed());
+    call.caller("ACK", &ok, "x", "");
+}
+
+#[test]
+fn spans_of_a_call_are_measured() {
+    let mut call = Call::new(Settings { profile_gauges: true, ..settings() });
+    let invite = find(&call.invite("cust"), "INVITE");
+    call.skip(ms(300));
+    call.answer(B, &invite, "180 Ringing", "b1");
+    call.skip(secs(4));
+    // Not the first time that it rings.
+    call.answer(B, &invite, "183 Session Progress", "b1");
+    let ok = find(&call.answer(B, &invite, "200 OK", "b1"), "SIP/2.0 200");
+    call.caller("ACK", &ok, "b1", "");
+    assert_eq!(call.metric("dialog_profile_cust"), 1);
+    call.skip(secs(40));
+    let bye = find(&call.caller("BYE", &ok, "b1", ""), "BYE");
+    call.answer(B, &bye, "200 OK", "b1");
+    for (name, value) in [
+        ("dialog_ringing_within_250ms", 0),
+        ("dialog_ringing_within_500ms", 1),
+        ("dialog_ringing_count", 1),
+        ("dialog_ringing_sum_ms", 300),
+        ("dialog_answered_within_2500ms", 0),
+        ("dialog_answered_within_5s", 1),
+        ("dialog_lasted_up_to_30s", 0),
+        ("dialog_lasted_up_to_1m", 1),
+        ("dialog_lasted_sum_ms", 40_000),
+        ("dialog_profile_cust", 0),
+    ] {
+        assert_eq!(call.metric(name), value, "{name}");
+    }
 }

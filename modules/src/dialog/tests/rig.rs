@@ -149,6 +149,17 @@ impl House {
                 let body = Some(("text/plain", &b"hello"[..]));
                 let _ = dialog.request_within(Side::Callee, "INFO", "X-Own: 1", body);
             }
+            ["fork", tag] => {
+                let _ = dialog.request_within_fork(tag, "INFO", "X-Own: 1", None);
+            }
+            ["count", name] => {
+                let number = dialog.number(name).map_or(1, |number| number + 1);
+                dialog.set_number(name, number);
+                self.log.borrow_mut().push(format!("{name} is {:?}", dialog.number(name)));
+            }
+            ["takeover"] => {
+                let _ = dialog.load_extra();
+            }
             ["byecallee"] => {
                 let _ = dialog.bye(&[Side::Callee]);
             }

@@ -264,10 +264,19 @@ impl<'a, 'c> FieldCopy<'a, 'c> {
         }
     }
 
+    #[inline]
     fn keep(&mut self, sink: &mut Sink<'_, '_>, entry: &Entry) {
         if entry.name == HeaderName::ContentLength {
             return;
         }
+        // Without edits, which is nearly always, there is nothing to ask.
+        if self.pass.is_none() {
+            return sink.keep(entry);
+        }
+        self.keep_edited(sink, entry);
+    }
+
+    fn keep_edited(&mut self, sink: &mut Sink<'_, '_>, entry: &Entry) {
         let is_body_new = !matches!(self.body, NewBody::Keep);
         if is_body_new && entry.name == HeaderName::ContentType {
             return;

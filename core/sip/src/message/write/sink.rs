@@ -15,7 +15,7 @@ use super::super::head::Entry;
 use super::super::line::is_escaped;
 use super::super::list::Params;
 use super::super::message::{Field, Message};
-use super::super::octet::{is_lws, slice, trim_end};
+use super::super::octet::{is_above, is_lws, slice, trim_end};
 
 /// Copies parts of a received message and adds lines between them.
 pub(super) struct Sink<'a, 'o> {
@@ -51,7 +51,8 @@ impl<'a, 'o> Sink<'a, 'o> {
     /// Adds a header line.
     pub(super) fn line(&mut self, name: &[u8], value: &[u8]) {
         self.flush();
-        push_clean(self.out, name);
+        debug_assert!(name.iter().all(u8::is_ascii_graphic), "a header's name is a token");
+        self.out.extend_from_slice(name);
         self.out.extend_from_slice(b": ");
         push_clean(self.out, value);
         self.out.extend_from_slice(b"\r\n");
@@ -81,16 +82,26 @@ impl<'a, 'o> Sink<'a, 'o> {
     /// §18.2.1, RFC 3581 §4); `rest` are the values behind it.
     pub(super) fn stamped_via(&mut self, top: &[u8], rest: &[u8], stamp: Stamp) {
         self.raw(b"Via: ");
+        let is_clean = is_above::<b'\r'>(top);
         let semicolon = memchr(b';', top).unwrap_or(top.len());
         push_clean(self.out, trim_end(slice(top, 0, semicolon)));
         for param in Params::new(slice(top, semicolon + 1, top.len())) {
             let is_stamped = (stamp.received.is_some() && param.is(b"received"))
                 || (stamp.rport.is_some() && param.is(b"rport"));
-            if !is_stamped {
-                self.out.push(b';');
+            if is_stamped {
+                continue;
+            }
+            self.out.push(b';');
+            if is_clean {
+                self.out.extend_from_slice(param.name);
+            } else {
                 push_clean(self.out, param.name);
-                if let Some(value) = param.value {
-                    self.out.push(b'=');
+            }
+            if let Some(value) = param.value {
+                self.out.push(b'=');
+                if is_clean {
+                    self.out.extend_from_slice(value);
+                } else {
                     push_clean(self.out, value);
                 }
             }
@@ -138,7 +149,7 @@ pub(super) struct Stamp {
 /// Adds a value on one line.
 #[inline]
 pub(super) fn push_clean(out: &mut Vec<u8>, bytes: &[u8]) {
-    if memchr3(b'\r', b'\n', 0, bytes).is_none() {
+    if is_above::<b'\r'>(bytes) || memchr3(b'\r', b'\n', 0, bytes).is_none() {
         out.extend_from_slice(bytes);
     } else {
         push_unfolded(out, bytes);
@@ -170,6 +181,11 @@ fn push_unfolded(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Adds a number.
 pub(super) fn push_decimal(out: &mut Vec<u8>, mut number: usize) {
+    if let Ok(digit) = u8::try_from(number)
+        && digit < 10
+    {
+        return out.push(b'0' + digit);
+    }
     let mut digits = [b'0'; 20];
     let mut length = 0;
     for digit in digits.iter_mut().rev() {
