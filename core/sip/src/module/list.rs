@@ -361,4 +361,4 @@ macro_rules! tuples {
         Cons { head: $first, tail: tuples!(@value $($rest)*) }
     };
 }
-tuples!(A B C D E F G H I J K L M N O P);
+tuples!(A B C D E F G H I J K L M N O Q);
