@@ -66,9 +66,15 @@ step "start as the unit does: its command, its user, its capabilities, no others
 command=$(sed -n 's/^ExecStart=//p' "$all$unit")
 [[ -n $command ]] || fail "the unit starts nothing"
 capabilities=$(sed -n 's/^AmbientCapabilities=//p' "$all$unit" | tr 'A-Z' 'a-z' | sed 's/cap_/+/g; s/ /,/g')
-# $command is words, and nothing for a shell; exec, so that its process is the one that is asked and stopped.
+# What systemd would hear (sd_notify(3)), a line each; perl is part of every Debian.
+perl -MSocket -e '$| = 1; socket(S, PF_UNIX, SOCK_DGRAM, 0) && bind(S, sockaddr_un($ARGV[0])) or die;
+    chmod 0666, $ARGV[0]; while (defined recv(S, $said, 4096, 0)) { print "$said\n" }' \
+    "$all/run/notify" > "$layers/notes" &
+for _ in $(seq 100); do [[ -S $all/run/notify ]] && break; sleep 0.1; done
+# $command is words, and nothing for a shell; exec, so that its process is the one that is watched.
 # shellcheck disable=SC2086
-(exec chroot "$all" "${clean[@]}" setpriv --reuid strowger --regid strowger --init-groups --no-new-privs \
+(exec chroot "$all" "${clean[@]}" NOTIFY_SOCKET=/run/notify WATCHDOG_USEC=2000000 \
+    setpriv --reuid strowger --regid strowger --init-groups --no-new-privs \
     --bounding-set "-all,$capabilities" --inh-caps "-all,$capabilities" \
     --ambient-caps "-all,$capabilities" $command) > "$layers/said" 2>&1 &
 proxy=$!
@@ -80,6 +86,11 @@ done
 grep -q '^listening on' "$layers/said" || { cat "$layers/said"; fail "it does not start"; }
 [[ $(awk '/^Uid:/ { print $2 }' "/proc/$proxy/status") == "$(inside id -u strowger)" ]] ||
     fail "it does not run as strowger"
+
+for note in READY=1 WATCHDOG=1; do
+    for _ in $(seq 100); do grep -q "^$note" "$layers/notes" && break; sleep 0.1; done
+    grep -q "^$note" "$layers/notes" || { cat "$layers/notes"; fail "systemd never hears $note"; }
+done
 
 step "calls"
 (cd "$layers" && sipp -sn uas -i 127.0.0.1 -p 5080 -bg -trace_err > "$layers/callee" 2>&1) || true
