@@ -25,8 +25,8 @@ mod tests;
 
 pub use answer::NotAuthorized;
 pub(crate) use challenge::{choose, read as read_challenges};
-pub(crate) use proof::{Said, Session, cnonce};
 pub use own_request::{OwnRequest, TellWhen};
+pub(crate) use proof::{Said, Session, cnonce};
 pub use reg::{
     Attribute, REGISTRATIONS_MAX, RegEvent, RegState, Registration, RequestBy, Row, Trunk, UACREG,
 };
