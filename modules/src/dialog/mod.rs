@@ -261,7 +261,7 @@ impl Dialog {
 
     /// Tells whoever listens.
     fn tell(&self, host: &mut impl Host<Dialog>, id: DialogId, kind: DialogEventKind) {
-        if host.is_heard()
+        if host.is_heard_of::<DialogEvent>()
             && let Some(record) = self.table.get(id)
         {
             host.publish(DialogEvent { kind, dialog: Arc::new(record.facts()) });

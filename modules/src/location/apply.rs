@@ -368,7 +368,7 @@ impl Location {
         (contact, before): (Contact, Option<&Contact>),
         Manner { quiet, presence }: Manner,
     ) {
-        if host.is_heard() {
+        if host.is_heard_of::<ContactEvent>() {
             let only_time = before.is_some_and(|before| is_as_before(before, &contact));
             let (aor, bindings) = (aor.clone(), self.contacts_here(aor).into());
             host.publish(ContactEvent { kind, aor, contact, only_time, bindings, quiet, presence });

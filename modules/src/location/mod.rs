@@ -51,7 +51,8 @@ use streams::Streams;
 use strowger_sip::date::{Epoch, UnixTime};
 use strowger_sip::engine::slots::ContextId;
 use strowger_sip::module::{
-    Command, CommandNote, Configured, Event, Fault, Has, Heard, Host, MetricNote, Module, NodeFacts,
+    Command, CommandNote, Configured, Ears, Event, Fault, Has, Heard, Host, MetricNote, Module,
+    NodeFacts,
 };
 use strowger_sip::routing::{ListOf, Request, Routing};
 use strowger_sip::settings::Section;
@@ -257,6 +258,10 @@ impl Module for Location {
         self.start_cleaning(host);
         let (table, use_domain) = (self.settings.table.clone(), self.settings.use_domain);
         host.publish(TableFacts { table, use_domain });
+    }
+
+    fn hears(&self, ears: &mut Ears) {
+        ears.hear::<Asked>();
     }
 
     fn event(&mut self, host: &mut impl Host<Self>, event: &Event) {
