@@ -111,8 +111,8 @@ pub enum Action {
     Remove(Record),
     /// Find rows by the values of some columns, and answer with [`Note::Found`].
     Find(Vec<(&'static str, Datum)>),
-    /// Delete the rows whose values of the table's first index are these, and insert others in their
-    /// place, all at once: for a table without a key, whose rows belong together.
+    /// Delete the rows whose values of the table's first index are these, and insert others in
+    /// their place, all at once: for a table without a key, whose rows belong together.
     Replace(Record, Vec<Record>),
     /// Delete the rows that have ended by this date ([`Table::ends`]), whoever wrote them.
     RemoveEnded(UnixTime),

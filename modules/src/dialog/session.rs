@@ -91,7 +91,7 @@ impl Dialog {
         refreshes.then(|| interval(request).unwrap_or_else(|| self.wanted(request)))
     }
 
-    /// Says so in the response, and in its copies, which come when the request is not kept any more.
+    /// Says so in the response, and in its copies, which come when the request is not kept.
     pub(super) fn complete_session(
         &self,
         host: &mut impl Host<Dialog>,

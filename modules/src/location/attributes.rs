@@ -184,7 +184,10 @@ pub(super) type Loaded = Arc<AttributeRow>;
 #[cfg(test)]
 mod tests {
     use super::super::contact::Facts;
+    use super::super::settings::{DbMode, Settings};
     use super::*;
+    use crate::registrar::rig::{House, Register, Town, status};
+    use strowger_sip::storage::Note;
 
     fn contact(attributes: &[u8]) -> Contact {
         let texts = Texts { uri: b"sip:b@h", ruid: b"n-0-1", attributes, ..Texts::default() };
@@ -233,5 +236,43 @@ mod tests {
             assert_eq!(read(&row).expect_err(name).column, name);
         }
         assert!(read(&Vec::new()).is_err());
+    }
+
+    #[test]
+    fn attributes_of_a_contact_survive_a_restart() {
+        let kept = |town: &Town| -> Vec<Datum> {
+            let of_attributes =
+                town.storage.rows.iter().filter(|((name, _), _)| *name == "location_attrs");
+            of_attributes.map(|(_, (_, record))| record[3].clone()).collect()
+        };
+        let names = ["mobility", "audio"].map(|name| Datum::Text(name.into()));
+        for db_mode in [DbMode::Realtime, DbMode::Delayed, DbMode::DatabaseOnly] {
+            let location = Settings { db_mode, ..Settings::default() };
+            let house = House { location, ..House::default() };
+            let mut town = Town::new(2, &house);
+            let says = |cseq: u32, more: &str| {
+                Register::of("bob", "c1", cseq).contact(&format!("<sip:bob@192.0.2.10>{more}"))
+            };
+            let told = says(1, ";mobility=\"fixed;or not\";audio");
+            assert_eq!(status(&town.register(&told)), "200");
+            assert_eq!(kept(&town), names, "{db_mode:?}");
+            // Somebody without attributes has no rows.
+            town.register(&Register::of("al", "c2", 1).contact("<sip:al@192.0.2.10>"));
+            assert_eq!(kept(&town), names, "{db_mode:?}");
+            let mut town = town.restarted(2, &house);
+            if db_mode != DbMode::DatabaseOnly {
+                // What the node remembers is what it says again.
+                town.storage.rows.retain(|(name, _), _| *name != "location_attrs");
+                (0..2).for_each(|shard| town.note(shard, Note::Resync));
+                town.advance(2);
+            }
+            assert_eq!(kept(&town), names, "{db_mode:?}");
+            assert_eq!(status(&town.register(&says(2, ""))), "200");
+            assert_eq!(kept(&town), [], "{db_mode:?}");
+            town.register(&says(3, ";audio"));
+            assert_eq!(kept(&town), names[1..], "{db_mode:?}");
+            town.register(&says(4, ";expires=0"));
+            assert_eq!(kept(&town), [], "{db_mode:?}");
+        }
     }
 }

@@ -246,12 +246,9 @@ impl Location {
         if !whole {
             return;
         }
-        let Some(Job {
-            asker,
-            timer,
-            stage:
-                Stage::Reading { operation, contacts: Some(mut rows), attributes: Some(attributes) },
-        }) = self.jobs.remove(id)
+        let Some(Job { asker, timer, stage }) = self.jobs.remove(id) else { return };
+        let Stage::Reading { operation, contacts: Some(mut rows), attributes: Some(attributes) } =
+            stage
         else {
             return;
         };
