@@ -23,9 +23,12 @@ const RUNS: u32 = 200_000;
 /// Transactions and timers that are there meanwhile.
 const ALIVE: u32 = 100_000;
 
+/// A piece and its name.
+type Piece = (&'static str, fn(&str));
+
 fn main() {
     let wanted = std::env::args().nth(1);
-    let pieces: [(&str, fn(&str)); 7] = [
+    let pieces: [Piece; 7] = [
         ("parse", parse),
         ("call-id", call_id),
         ("forward", forward),
