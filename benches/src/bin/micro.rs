@@ -1,7 +1,7 @@
 //! What the pieces of a call cost alone: nanoseconds for one of each.
 //!
-//! For: `cargo run --release -p strowger-benches --bin micro [name]`; a name runs that piece only, so
-//! that callgrind sees nothing else.
+//! For: `cargo run --release -p strowger-benches --bin micro [name]`; a name runs that piece only,
+//! so that callgrind sees nothing else.
 //! Not here: whole calls (`relay`), the mesh, whose hop needs two cores (`core/node`).
 
 use std::hint::black_box;
