@@ -4,14 +4,22 @@
 //! §22.3, §25.24 and §25.25.
 //! Not here: what modules answer to their commands (their own tests).
 
+#[path = "control/browser.rs"]
+mod browser;
 #[path = "control/metrics.rs"]
 mod metrics;
+#[path = "control/page.rs"]
+mod page;
 #[path = "control/plane.rs"]
 mod plane;
+#[path = "control/reload.rs"]
+mod reload;
 #[path = "control/remote.rs"]
 mod remote;
 #[path = "control/rpc.rs"]
 mod rpc;
+#[path = "control/trace.rs"]
+mod trace;
 
 use std::fmt::Write as _;
 use std::io::Write;

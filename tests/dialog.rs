@@ -241,7 +241,7 @@ fn an_answer_that_the_database_does_not_keep_is_refused() {
     server.thaw();
     let end = Instant::now() + Duration::from_secs(60);
     loop {
-        let (mut caller, invite, request) = match ringing_unless_refused(&proxy, &callee) {
+        let (caller, invite, request) = match ringing_unless_refused(&proxy, &callee) {
             Some(ringing) => ringing,
             None => {
                 assert!(Instant::now() < end, "calls do not come back");

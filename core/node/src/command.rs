@@ -3,6 +3,7 @@
 //! Not here: who asks (`control.rs`, `http/`), what the shard does about it (`shard.rs`).
 
 use crate::counters::Summary;
+use crate::tap::Rules;
 use std::sync::Arc;
 use strowger_sip::module::{self, Fault};
 use strowger_sip::shard::ShardId;
@@ -18,6 +19,10 @@ pub(crate) enum Command {
     ReportTo(flume::Sender<Summary>),
     /// Do what the control plane asks.
     Do(Arc<module::Command>, flume::Sender<Done>),
+    /// Copy what these rules want, or nothing.
+    Tap(Option<Arc<Rules>>),
+    /// Say that the shard turns.
+    Tick(flume::Sender<ShardId>),
     /// Take over the configuration that is in force, and say so.
     Renew(flume::Sender<ShardId>),
     /// End, and tell how things were.

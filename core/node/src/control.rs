@@ -8,12 +8,15 @@
 use crate::command::{Answer, Command};
 use crate::counters::Summary;
 use crate::lists::Reader;
+use crate::log::complain;
+pub use crate::log::say;
 use crate::node::Running;
+use crate::notify::Notifier;
 use crate::storage::{Storage, StorageSummary};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -71,10 +74,8 @@ impl Running {
         match self.reload.as_ref().map(|reload| reload.run(false)) {
             Some(Ok(outcome)) => say(&format!("configuration: {outcome}")),
             Some(Err(cause)) => {
-                for line in cause.lines() {
-                    eprintln!("strowger: {line}");
-                }
-                eprintln!("strowger: configuration: not reloaded, the old one stays in force");
+                cause.lines().for_each(complain);
+                complain("configuration: not reloaded, the old one stays in force");
             }
             None => self.lists.iter().for_each(Reader::reload),
         }
@@ -129,14 +130,22 @@ pub fn supervise(
     running: Running,
     orders: &mpsc::Receiver<Order>,
     drain_timeout: Duration,
+    notifier: &Notifier,
 ) -> Result<(), Unanswered> {
+    let ready = format!("{} shards", running.desks.len());
+    notifier.ready(&ready);
     loop {
         match orders.recv() {
             Ok(Order::Show) => show(&running.report()?, running.storage().as_ref()),
-            Ok(Order::Reload) => running.reload(),
+            Ok(Order::Reload) => {
+                notifier.reloading();
+                running.reload();
+                notifier.ready(&ready);
+            }
             Ok(Order::Stop) | Err(_) => break,
         }
     }
+    notifier.stopping();
     let until = Instant::now() + drain_timeout;
     drain(&running, orders, drain_timeout)?;
     let flush = until.saturating_duration_since(Instant::now()).max(FLUSH_MIN);
@@ -215,11 +224,4 @@ pub fn die_on_panic() {
         eprintln!("strowger: {name} panicked; the whole node stops (exit status {EXIT_SOFTWARE})");
         std::process::exit(EXIT_SOFTWARE);
     }));
-}
-
-/// Prints a line; a reader that went away does not stop the node.
-pub fn say(line: &str) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}");
-    let _ = out.flush();
 }

@@ -77,6 +77,10 @@ counters! {
     rows_received as "rows_received",
     /// Datagrams that the kernel dropped before they could be received.
     kernel_drops as "kernel_drops",
+    /// Messages copied for who traces or mirrors.
+    tap_copied as "tap_copied",
+    /// Messages not copied because who traces was too slow.
+    tap_lost as "tap_lost",
     /// Turns of the shard loop.
     turns as "turns",
     /// Times the shard waited a moment.

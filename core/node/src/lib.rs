@@ -18,8 +18,10 @@ pub mod http;
 pub mod interfaces;
 pub mod kernel;
 pub mod lists;
+pub mod log;
 mod mesh;
 pub mod node;
+pub mod notify;
 pub mod reload;
 mod resolve;
 mod rest;
@@ -28,6 +30,8 @@ pub mod settings;
 mod shard;
 pub mod storage;
 mod stream;
+mod tap;
+mod trace;
 #[allow(unsafe_code)] // the one place for it: `udp/mod.rs` says why
 mod udp;
 

@@ -6,7 +6,7 @@
 //! Invariants: a list that has a fault is not used: every shard gets the new one, or every shard
 //! keeps the old one. Nobody waits for the thread that reads.
 
-use crate::control::say;
+use crate::log::{complain, say};
 use crate::storage::{Ring, StorageSettings, Whole, existing, read_whole};
 use std::fmt;
 use std::fs::File;
@@ -291,9 +291,9 @@ fn serve<W: Rows>(
             }
             Err(faults) => {
                 for line in faults.to_string().lines() {
-                    eprintln!("strowger: lists: {line}");
+                    complain(&format!("lists: {line}"));
                 }
-                eprintln!("strowger: lists: not reloaded, the old ones stay in force");
+                complain("lists: not reloaded, the old ones stay in force");
             }
         }
     }

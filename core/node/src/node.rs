@@ -223,7 +223,7 @@ impl Node {
         {
             let (command, commands) = mpsc::channel();
             let (tell_ready, is_ready) = mpsc::channel();
-            running.desks.push(Desk { command, doorbell: Arc::clone(&doorbell) });
+            running.desks.push(Desk::new(command, Arc::clone(&doorbell)));
             let berth = Berth {
                 seat: Seat { shard: id, map, listeners: listeners.clone(), seed: random()? },
                 core,
@@ -321,6 +321,7 @@ where
             return;
         }
     };
+    let local = seat.listeners.iter().map(|(_, listener)| listener.bound).collect();
     let again = Box::new({
         let (make, seat) = (Arc::clone(&make), seat.clone());
         move || make(seat.clone())
@@ -342,6 +343,7 @@ where
         names,
         storage,
         answers,
+        local,
         again,
     };
     let out = match shard.storage.load(&clock, &mut shard.engine) {
@@ -376,6 +378,10 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
+    pub(crate) fn new(command: mpsc::Sender<Command>, doorbell: Arc<Doorbell>) -> Desk {
+        Desk { command, doorbell }
+    }
+
     /// Gives the shard a command.
     pub(crate) fn tell(&self, command: Command) {
         // A shard that is gone shows when its answer is missing.
@@ -426,6 +432,7 @@ fn random() -> Result<(u64, u64), StartError> {
 mod tests {
     use super::*;
     use crate::counters::Summary;
+    use crate::log::LogSettings;
     use crate::settings::Listen;
     use crate::{DnsSettings, MeshSettings, UdpSettings};
     use std::net::{SocketAddr, UdpSocket};
@@ -531,6 +538,7 @@ mod tests {
             tcp: StreamSettings::default(),
             dns: DnsSettings::default(),
             control: None,
+            log: LogSettings::default(),
             storage: None,
             mesh: MeshSettings { capacity },
         };

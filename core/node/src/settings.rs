@@ -5,6 +5,7 @@
 //! readers).
 
 use crate::http::ControlSettings;
+use crate::log::LogSettings;
 use crate::mesh::MeshSettings;
 use crate::resolve::settings::DnsSettings;
 use crate::secret::SECRET_CHARACTERS_MIN;
@@ -81,12 +82,14 @@ pub struct NodeSettings {
     pub dns: DnsSettings,
     /// `[control]`; none when nobody may ask over HTTP.
     pub control: Option<ControlSettings>,
+    /// `[log]`.
+    pub log: LogSettings,
     /// `[storage]`; none when everything is kept in memory alone.
     pub storage: Option<StorageSettings>,
 }
 
 impl NodeSettings {
-    /// Reads `[node]`, `[udp]`, `[tcp]`, `[mesh]`, `[dns]` and `[storage]`.
+    /// Reads `[node]`, `[udp]`, `[tcp]`, `[mesh]`, `[dns]`, `[log]` and `[storage]`.
     pub fn read(root: &mut Section<'_>) -> NodeSettings {
         let (udp, udp_mtu) = read_udp(&mut root.section("udp"));
         let tcp = StreamSettings::read(&mut root.section("tcp"));
@@ -94,6 +97,7 @@ impl NodeSettings {
         let dns = DnsSettings::read(&mut root.section("dns"));
         let storage = StorageSettings::read(&mut root.section("storage"));
         let control = ControlSettings::read(&mut root.section("control"));
+        let log = LogSettings::read(&mut root.section("log"));
         let mut node = root.section("node");
         let advertise = node.parsed("advertise", |text| parse_advertise(text).map(str::to_owned));
         let listen = read_listen(&mut node, advertise.as_deref());
@@ -130,6 +134,7 @@ impl NodeSettings {
             mesh,
             dns,
             control,
+            log,
             storage,
         }
     }

@@ -21,10 +21,12 @@ use crate::resolve::{Asker, Heard};
 use crate::rest::{Line, rest, watch};
 use crate::storage::{More, Outlet};
 use crate::stream::{self, Arrival, Sender, Streams, Taken};
+use crate::tap::{Tap, Way};
 use crate::udp::DatagramEngine;
 use crate::udp::ready::Readiness;
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -75,6 +77,8 @@ pub(crate) struct Shard<E: ShardEngine, U> {
     pub(crate) names: Asker,
     pub(crate) storage: Outlet<E::Row>,
     pub(crate) answers: mpsc::Sender<Answer>,
+    /// Where each listener is.
+    pub(crate) local: Vec<SocketAddr>,
     /// Makes an engine of the configuration that is in force.
     pub(crate) again: Box<dyn Fn() -> E>,
 }
@@ -97,6 +101,7 @@ impl<E: ShardEngine, U: DatagramEngine> Shard<E, U> {
             lines.push((*listener, watched(self.udp.readiness(*listener)?)));
         }
         let door = watched(Readiness::of_unix(&self.chime)?);
+        let tap = Tap::new(self.local.clone());
         let mut turn = Turn {
             shard: self,
             lines,
@@ -107,6 +112,7 @@ impl<E: ShardEngine, U: DatagramEngine> Shard<E, U> {
             counters: Counters::default(),
             waited: Histogram::default(),
             spent: Spent::default(),
+            tap,
         };
         ready();
         let mut alarm = None;
@@ -244,6 +250,7 @@ struct Turn<E: ShardEngine, U> {
     // How long batches waited, at each.
     waited: Histogram,
     spent: Spent,
+    tap: Tap,
 }
 
 impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
@@ -297,7 +304,7 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
         if !line.look.get() {
             return Pace::Done;
         }
-        let Turn { shard, out, counters, waited: delays, .. } = self;
+        let Turn { shard, out, counters, waited: delays, tap, .. } = self;
         let Shard { id, map, engine, udp, mesh, .. } = shard;
         let mut told = false;
         let received = udp.receive(*listener, |waited, remote, bytes| {
@@ -315,6 +322,7 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
                         delays.note(waited);
                         engine.handle(now, Input::Waited(waited), out);
                     }
+                    tap.see(now, Way::In, &flow, bytes);
                     engine.handle(now, Input::Datagram { flow, bytes }, out);
                 }
             }
@@ -336,7 +344,7 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
         let Some(streams) = &mut self.shard.streams else { return Pace::Done };
         streams.turn(now);
         for _ in 0..CONNECTIONS_PER_TURN {
-            let Turn { shard, out, counters, .. } = self;
+            let Turn { shard, out, counters, tap, .. } = self;
             let Shard { id, map, engine, mesh, streams: Some(streams), .. } = shard else { break };
             let served = streams.serve(now, |flow, arrival| match arrival {
                 Arrival::Message(bytes) => {
@@ -348,6 +356,7 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
                             counters.handed_over += 1;
                         }
                         Some(_) | None => {
+                            tap.see(now, Way::In, flow, bytes);
                             engine.handle(now, Input::Datagram { flow: *flow, bytes }, out);
                         }
                     }
@@ -369,7 +378,7 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
     }
 
     fn receive_parcel(&mut self, now: Instant) -> Pace {
-        let Turn { shard, out, counters, waited: delays, .. } = self;
+        let Turn { shard, out, counters, waited: delays, tap, .. } = self;
         let Some((from, mut parcel)) = shard.mesh.next_arrival() else { return Pace::Done };
         counters.taken_over += count(parcel.datagrams.len());
         counters.peers_received += count(parcel.peers.len());
@@ -379,6 +388,7 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
             shard.engine.handle(now, Input::Waited(waited), out);
         }
         for (flow, bytes) in parcel.datagrams.iter() {
+            tap.see(now, Way::In, flow, bytes);
             shard.engine.handle(now, Input::Datagram { flow: *flow, bytes }, out);
         }
         for (origin, flow, bytes) in parcel.sends.iter_with_origin() {
@@ -402,8 +412,12 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
     /// Puts on the wire what the engine wants there, and tells it what could not be sent.
     fn send(&mut self, now: Instant) {
         for _ in 0..SEND_ROUNDS_MAX {
-            let Turn { shard, out, unsent, counters, .. } = self;
+            let Turn { shard, out, unsent, counters, tap, .. } = self;
             if !out.sends.is_empty() {
+                if tap.is_on() {
+                    let all = out.sends.iter_with_origin();
+                    all.for_each(|(_, flow, bytes)| tap.see(now, Way::Out, flow, bytes));
+                }
                 let sent = shard.udp.send(&out.sends, |origin| unsent.push(origin));
                 counters.sent += count(sent.datagrams);
                 counters.send_failed += count(sent.failed);

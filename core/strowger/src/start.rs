@@ -13,7 +13,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use strowger_node::control::{self, Unanswered, say};
 use strowger_node::http::{self, ControlSettings, Facts};
 use strowger_node::lists::Lists;
+use strowger_node::log::{self, LogSettings};
 use strowger_node::node::{Node, Running, Seat};
+use strowger_node::notify::Notifier;
 use strowger_node::reload::Renewal;
 use strowger_node::{config, interfaces, secret, settings::NodeSettings, storage};
 use strowger_sip::date::Epoch;
@@ -27,6 +29,8 @@ use strowger_sip::transport::{Listeners, Transport};
 
 /// Exit status for a bad configuration (sysexits.h, EX_CONFIG).
 pub const EXIT_CONFIGURATION: u8 = 78;
+/// Exit status for a command line that cannot be carried out (sysexits.h, EX_USAGE).
+pub(crate) const EXIT_USAGE: u8 = 64;
 /// Exit status for what the system refuses: an address, a ring (sysexits.h, EX_OSERR).
 pub const EXIT_SYSTEM: u8 = 71;
 /// Exit status for a fault of our own (sysexits.h, EX_SOFTWARE).
@@ -46,6 +50,10 @@ const STOCK_LIVE: &[&str] = &[
     "trunk_algorithm",
     "trunk_set",
     "trusted_group",
+    "uac_auth",
+    "uac_from",
+    "uac_registrations",
+    "uac_trunk",
 ];
 
 /// Runs a routing as the command line says: the whole of a binary's `main`.
@@ -117,6 +125,7 @@ fn before_reading(arguments: &Arguments) -> Option<ExitCode> {
     match arguments.action.as_ref()? {
         Action::Completions { shell } => Some(manual::completions(arguments.command(), *shell)),
         Action::Man { folder } => Some(manual::pages(arguments.command(), folder)),
+        Action::New(wanted) => Some(wanted.run()),
         Action::Run
         | Action::Check
         | Action::Db { .. }
@@ -141,6 +150,7 @@ fn asking(arguments: &Arguments, control: Option<&ControlSettings>) -> Option<Ex
         | Action::Db { .. }
         | Action::Completions { .. }
         | Action::Man { .. }
+        | Action::New(_)
         | Action::Tune { .. } => None,
     }
 }
@@ -221,6 +231,9 @@ where
         eprintln!("strowger: {cause}");
         ExitCode::from(EXIT_SYSTEM)
     };
+    if let Err(cause) = log::start(node.log) {
+        return refuse(format!("cannot write to the journal: {cause}"));
+    }
     // Before anything else runs, so that no signal is missed.
     let (order, orders) = match control::orders_from_signals() {
         Ok(orders) => orders,
@@ -265,8 +278,21 @@ where
         return refuse(format!("control plane: {cause}"));
     }
     welcome(&listeners, shards, is_default);
-    let ended = control::supervise(running, &orders, drain_timeout);
-    ended.map_or_else(give_up, |()| ExitCode::SUCCESS)
+    let notifier = match tell_manager(&running) {
+        Ok(notifier) => notifier,
+        Err(cause) => return refuse(format!("NOTIFY_SOCKET: {cause}")),
+    };
+    let ended = control::supervise(running, &orders, drain_timeout, &notifier);
+    let status = ended.map_or_else(give_up, |()| ExitCode::SUCCESS);
+    log::finish();
+    status
+}
+
+/// The service manager, and its watchdog fed.
+fn tell_manager(running: &Running) -> io::Result<Notifier> {
+    let notifier = Notifier::from_environment()?;
+    notifier.watch(running)?;
+    Ok(notifier)
 }
 
 /// How a node that runs comes by a changed configuration.
@@ -299,13 +325,16 @@ where
         Ok(configuration)
     };
     let mut live = R::Modules::live();
-    live.extend([("routing", STOCK_LIVE), ("overload", &["*"][..])]);
+    live.extend([("routing", STOCK_LIVE), ("overload", &["*"][..]), ("log", &["level"][..])]);
     Renewal {
         read: Box::new(read),
         check: Box::new(move |configuration| check(configuration)),
         current,
         live,
-        apply: Box::new(|_| ()),
+        apply: Box::new(|configuration| {
+            let log = |root: &mut Section<'_>| LogSettings::read(&mut root.section("log"));
+            log::set_level(configuration.read(log).0.level);
+        }),
     }
 }
 

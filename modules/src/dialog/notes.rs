@@ -48,6 +48,17 @@ pub(super) const METRICS: &[MetricNote] = &[
         "Dialogs that outlived their lifetime and were removed.",
     ),
     MetricNote::counter("dialog_rows_refused", "Rows of storage that could not be used."),
+    MetricNote::counter("dialog_rows_too_long", "Rows with a value that its column cannot hold."),
+    MetricNote::gauge("dialog_answers_held", "Answers that wait for storage."),
+    MetricNote::counter(
+        "dialog_answers_not_promised",
+        "Answers that went upstream without waiting for storage.",
+    ),
+    MetricNote::counter("dialog_answers_not_durable", "Answers that storage did not keep."),
+    MetricNote::histogram("dialog_ringing_seconds", "From the INVITE until it rings."),
+    MetricNote::histogram("dialog_answer_seconds", "From the INVITE until it is answered."),
+    MetricNote::histogram("dialog_lasted_seconds", "From the answer until the end."),
+    MetricNote::gauge("dialog_profile_size", "Calls in a profile, if `profile_gauges` is set."),
 ];
 
 pub(super) const COMMANDS: &[CommandNote] = &[
@@ -138,14 +149,20 @@ pub(super) const COMMANDS: &[CommandNote] = &[
     ),
     CommandNote::each(
         "dlg.bridge_dlg",
-        "from to outbound_proxy? body?",
-        "Calls two parties and connects them.",
+        "from to outbound_proxy?=. body?=. mode?",
+        "Calls two parties and connects them, by refer or 3pcc; answers with a name for it.",
     ),
+    CommandNote::each("dlg.bridge_status", "bridge", "Says how far dlg.bridge_dlg has come."),
     CommandNote::each("dlg_bridge", "from to outbound_proxy?", "Older name of dlg.bridge_dlg."),
     CommandNote::each("dlg.stats_active", "", "Counts dialogs by state."),
     CommandNote::each(
         "dlg.db_load_callid",
         "callid",
         "Loads the dialogs of a Call-ID from storage.",
+    ),
+    CommandNote::each(
+        "dlg.db_load_extra",
+        "",
+        "Loads every dialog of storage that is not known here.",
     ),
 ];

@@ -256,6 +256,11 @@ impl Default for Settings {
 /// A year: longer spans are slips.
 const SPAN_MAX: Duration = secs(365 * 86_400);
 
+const COOKIES: &[(&str, bool)] = &[("signed", true), ("plain", false)];
+const RELEASES: &[(&str, bool)] = &[("early", true), ("late", false)];
+const EXTRAS: &[(&str, Extra2xx)] =
+    &[("track", Extra2xx::Track), ("kill", Extra2xx::Kill), ("pass", Extra2xx::Pass)];
+
 impl Settings {
     /// Reads the section; problems are reported through it.
     pub fn from_config(section: &mut Section<'_>) -> Settings {
@@ -269,11 +274,7 @@ impl Settings {
             stats: section.switch("enable_stats", default.stats),
             slots: slots(section),
             cookie_name: section.parsed("rr_param", token).unwrap_or(default.cookie_name),
-            signed_cookies: section.choice(
-                "cookie",
-                default.signed_cookies,
-                &[("signed", true), ("plain", false)],
-            ),
+            signed_cookies: section.choice("cookie", default.signed_cookies, COOKIES),
             cookie_secret: section.parsed("cookie_secret", secret),
             auto_flag,
             timeout_variable: section.parsed("timeout_avp", variable),
@@ -307,18 +308,10 @@ impl Settings {
             refer_bye: section.switch("refer_bye", default.refer_bye),
             profiles: profiles(section),
             profile_gauges: section.switch("profile_gauges", default.profile_gauges),
-            extra_2xx: section.choice(
-                "extra_2xx",
-                default.extra_2xx,
-                &[("track", Extra2xx::Track), ("kill", Extra2xx::Kill), ("pass", Extra2xx::Pass)],
-            ),
+            extra_2xx: section.choice("extra_2xx", default.extra_2xx, EXTRAS),
             session_timer: session_timer(section, default.session_timer),
             session_expires: span(section, "session_expires", default.session_expires, secs(90)),
-            release_early: section.choice(
-                "release_profiles",
-                false,
-                &[("early", true), ("late", false)],
-            ),
+            release_early: section.choice("release_profiles", false, RELEASES),
             most: count(section, "dialogs_max", default.most, 1),
             reserved: count(section, "dialogs_reserved", default.reserved, 0),
             database: database(&mut section.section("database"), default.database),

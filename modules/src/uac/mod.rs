@@ -12,6 +12,7 @@ mod answer;
 mod by_dialog;
 mod challenge;
 mod cookie;
+mod own_request;
 mod proof;
 pub mod reg;
 mod request;
@@ -23,12 +24,15 @@ mod settings;
 mod tests;
 
 pub use answer::NotAuthorized;
+pub(crate) use challenge::{choose, read as read_challenges};
+pub use own_request::{OwnRequest, TellWhen};
+pub(crate) use proof::{Said, Session, cnonce};
 pub use reg::{
     Attribute, REGISTRATIONS_MAX, RegEvent, RegState, Registration, RequestBy, Row, Trunk, UACREG,
 };
 pub use request::{NotReplaced, UacOf, UacRequest};
 pub use secret::{Credential, Secret};
-pub use send::{Completed, OwnRequest, ReplyEvent, TellWhen};
+pub use send::{Completed, ReplyEvent};
 pub use settings::{CookieForm, RegSettings, RestoreMode, Settings};
 
 use crate::ask::{AskId, Asks};
@@ -191,6 +195,7 @@ impl Configured for Uac {
 
 impl Module for Uac {
     const NAME: &'static str = "uac";
+    const LIVE: &'static [&'static str] = &settings::LIVE;
     type Attached = Attached;
     type Peer = Peer;
     type Timer = Timer;
@@ -276,6 +281,12 @@ impl Module for Uac {
             // This goes to the edge, it never comes from there.
             Row::Wanted => {}
         }
+    }
+
+    fn renew(&mut self, host: &mut impl Host<Self>, fresh: Uac) {
+        let before = Rc::clone(&self.settings);
+        self.settings = Rc::new(before.renewed(&fresh.settings));
+        self.renew_registrations(host, &before.reg.registrations);
     }
 
     fn command(

@@ -12,8 +12,10 @@ use super::rpc::{self, Refused};
 use super::statistics::statistics;
 use crate::control::Order;
 use crate::counters::Summary;
+use crate::log;
 use crate::reload::Reload;
 use crate::storage::{Count, Counter};
+use crate::trace::Tracer;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -46,6 +48,24 @@ pub(super) const OWN: &[CommandNote] = &[
         "Reads the configuration and the lists again; says what changed, and what needs a restart.",
     ),
     CommandNote::one("core.kill", "", "Ends the node gently, as SIGTERM does."),
+    CommandNote::one(
+        "trace.start",
+        "kind value minutes?=10",
+        "Logs messages of a callid, a user or a source for some minutes; answers with a number.",
+    ),
+    CommandNote::one("trace.stop", "id?", "Ends a trace, or all."),
+    CommandNote::one("trace.list", "", "Shows what is traced, mirrored and captured."),
+    CommandNote::one(
+        "trace.hep",
+        "address? scope?=all",
+        "Mirrors all messages, or the traced ones, to a HEP3 collector; without address: ends that.",
+    ),
+    CommandNote::one(
+        "trace.pcap",
+        "path? max_mib?=100 scope?=all",
+        "Writes all messages, or the traced ones, to a new pcapng file; without path: ends that.",
+    ),
+    CommandNote::one("log.level", "level?", "Shows or sets which lines are logged."),
     CommandNote::one("stats.get_statistics", "what", "Shows statistics: all, group: or a name."),
     CommandNote::one("stats.fetch", "what", "The same as an object of texts."),
     CommandNote::one("stats.fetchn", "what", "The same as an object of numbers."),
@@ -81,6 +101,7 @@ pub(super) struct Node {
     pub(super) orders: mpsc::Sender<Order>,
     /// Where there is a configuration to be read again.
     pub(super) reload: Option<Arc<Reload>>,
+    pub(super) tracer: Tracer,
     /// What statistics showed when they were reset.
     pub(super) resets: Arc<Mutex<BTreeMap<String, u64>>>,
 }
@@ -130,6 +151,10 @@ pub(super) async fn run(node: &Node, command: Command) -> Result<Value, Refused>
             let found = reset(node, arguments).await?;
             Ok(found.into_iter().map(|(name, value)| json!(format!("{name} = {value}"))).collect())
         }
+        "trace.start" | "trace.stop" | "trace.list" | "trace.hep" | "trace.pcap" => {
+            trace(&node.tracer, &command.name, arguments)
+        }
+        "log.level" => log_level(arguments),
         "shm.stats" => by_class(node, false).await,
         "pkg.stats" | "mod.stats" => by_class(node, true).await,
         "ul.db_users" => rows(node, command, Count::Different(&["username", "domain"])).await,
@@ -142,6 +167,52 @@ pub(super) async fn run(node: &Node, command: Command) -> Result<Value, Refused>
         "rpc.discover" => Ok(listing::discover(&node.notes)),
         name => Err(Refused::unknown(name)),
     }
+}
+
+fn trace(tracer: &Tracer, name: &str, arguments: &[String]) -> Result<Value, Refused> {
+    let given = |place: usize| {
+        arguments.get(place).map(String::as_str).filter(|text| !matches!(*text, "" | "."))
+    };
+    let number = |place: usize, otherwise: u64| match given(place) {
+        None => Ok(otherwise),
+        Some(text) => text.parse().map_err(|_| Refused::new(400, format!("{text:?}: no number"))),
+    };
+    let scope = |place: usize| match given(place) {
+        None | Some("all") => Ok(true),
+        Some("traced") => Ok(false),
+        Some(_) => Err(Refused::new(400, "scope: all or traced")),
+    };
+    let wrong = |cause: String| Refused::new(400, cause);
+    match name {
+        "trace.start" => {
+            let (kind, value) = (given(0).unwrap_or(""), given(1).unwrap_or(""));
+            let id = tracer.start(kind, value, number(2, 10)?).map_err(wrong)?;
+            Ok(json!({"id": id}))
+        }
+        "trace.stop" => {
+            let id = given(0).map(|_| number(0, 0)).transpose()?;
+            Ok(json!({"ended": tracer.stop(id).map_err(wrong)?}))
+        }
+        "trace.hep" => {
+            let all = scope(1)?;
+            tracer.mirror(given(0).map(|to| (to, all))).map_err(wrong)?;
+            Ok(tracer.list())
+        }
+        "trace.pcap" => {
+            let (mib, all) = (number(1, 100)?, scope(2)?);
+            tracer.capture(given(0).map(|path| (path, mib, all))).map_err(wrong)?;
+            Ok(tracer.list())
+        }
+        _ => Ok(tracer.list()),
+    }
+}
+
+fn log_level(arguments: &[String]) -> Result<Value, Refused> {
+    if let Some(level) = arguments.first().filter(|text| !text.is_empty()) {
+        let level = level.parse().map_err(|cause: String| Refused::new(400, cause))?;
+        log::set_level(level);
+    }
+    Ok(json!({"level": log::level().to_string()}))
 }
 
 async fn reload(node: &Node, arguments: &[String]) -> Result<Value, Refused> {

@@ -1,6 +1,6 @@
 //! The control plane over HTTP: one listener on a thread of its own.
 //!
-//! For: `/metrics`, `/rpc`, `/healthz`, `/ready`, `/version`.
+//! For: `/metrics`, `/rpc`, `/healthz`, `/ready`, `/version`, `/live` and the status page `/`.
 //! Not here: what the answers hold (`metrics.rs`, `rpc.rs`), signals (`control.rs`).
 //! Invariants: shards never wait for this thread; connections, requests and bodies are bounded in
 //! number, size and time.
@@ -18,13 +18,16 @@ mod process;
 mod rpc;
 mod settings;
 mod statistics;
+mod status;
 
 pub use listing::table as command_table;
 pub use settings::{ControlListen, ControlSettings};
 
 use crate::control::Order;
+use crate::log;
 use crate::node::Running;
 use crate::storage::Storage;
+use crate::trace::Tracer;
 use ask::Shards;
 use axum::Router;
 use axum::body::Bytes;
@@ -43,6 +46,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
+use strowger_sip::module::MetricNote;
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -90,6 +94,7 @@ pub fn start(running: &Running, settings: &ControlSettings, facts: Facts) -> io:
         aliases: facts.aliases.into(),
         orders: facts.orders,
         reload: running.reload.clone(),
+        tracer: Tracer::new(&running.desks),
         resets: Arc::default(),
     };
     let (token, compat_names) = (settings.token.clone(), settings.compat_names);
@@ -169,7 +174,10 @@ fn router(plane: Plane) -> Router {
         .route("/rpc", post(rpc))
         .route("/RPC", post(rpc))
         .route("/ready", get(ready))
+        .route("/live", get(status::live))
         .layer(middleware::from_fn_with_state(Arc::clone(&plane), authorize))
+        .layer(middleware::from_fn_with_state(Arc::clone(&plane), same_origin))
+        .route("/", get(status::page))
         .route("/healthz", get(healthz))
         .route("/version", get(version))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -205,10 +213,57 @@ async fn metrics(State(plane): State<Arc<Plane>>, headers: HeaderMap) -> Respons
         storage: storage.as_ref(),
         process: &Process::read(),
         uptime: plane.node.since.elapsed(),
-        own: &[],
+        own: &own_counts(&plane.node),
     };
     let page = metrics::page(&source, plane.compat_names, format);
     ([(header::CONTENT_TYPE, format.content_type())], page).into_response()
+}
+
+/// Refuses what another site's page has a browser ask for: on loopback there may be no token.
+/// A name of theirs that leads here is as little good as an origin of theirs.
+async fn same_origin(
+    State(plane): State<Arc<Plane>>,
+    headers: HeaderMap,
+    request: Request,
+    next: Next,
+) -> Response {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text(header::HOST).unwrap_or("");
+    let origin = text(header::ORIGIN);
+    let is_own = origin
+        .is_none_or(|origin| origin.split_once("://").map_or(origin, |(_, origin)| origin) == host);
+    if is_own && (plane.token.is_some() || is_local(host)) {
+        return next.run(request).await;
+    }
+    (StatusCode::FORBIDDEN, "not for pages of other sites\n").into_response()
+}
+
+/// Whether a Host header holds an address or a name of this network, and none of the world's.
+fn is_local(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() => name,
+        Some(_) | None => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    address.parse::<std::net::IpAddr>().is_ok() || !name.contains('.')
+}
+
+/// What the control plane counts of its own.
+fn own_counts(node: &Node) -> Vec<(MetricNote, u64)> {
+    let counts = node.tracer.counts();
+    vec![
+        (
+            MetricNote::counter("log_lines_dropped", "Lines lost because the log was too slow."),
+            log::dropped(),
+        ),
+        (MetricNote::counter("trace_logged", "Messages logged for a trace."), counts.logged),
+        (MetricNote::counter("trace_mirrored", "Messages sent to a collector."), counts.mirrored),
+        (MetricNote::counter("trace_captured", "Messages written to a file."), counts.captured),
+        (
+            MetricNote::counter("trace_lost", "Messages that a mirror or a file did not take."),
+            counts.lost,
+        ),
+    ]
 }
 
 async fn rpc(State(plane): State<Arc<Plane>>, body: Bytes) -> Response {
@@ -242,4 +297,17 @@ async fn version() -> Response {
 
 fn unanswered() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer\n").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_local;
+
+    #[test]
+    fn names_of_the_world_are_not_local() {
+        for good in ["127.0.0.1:9494", "[::1]:9494", "localhost", "proxy1:9494", ""] {
+            assert!(is_local(good), "{good}");
+        }
+        assert!(!is_local("evil.example.com:9494") && !is_local("evil.example.com"));
+    }
 }

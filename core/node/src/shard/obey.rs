@@ -36,6 +36,11 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
                     self.send(now);
                     self.tell_others(now);
                 }
+                Command::Tap(rules) => self.tap.set(rules),
+                Command::Tick(turn) => {
+                    // Whoever asked may have gone.
+                    let _ = turn.try_send(self.shard.id);
+                }
                 Command::Renew(done) => {
                     let fresh = (self.shard.again)();
                     self.shard.engine.renew(now, fresh, &mut self.out);
@@ -61,7 +66,8 @@ impl<E: ShardEngine, U: DatagramEngine> Turn<E, U> {
         self.shard.engine.each_metric(&mut |name, value| metrics.push((name, value)));
         let tcp = self.shard.streams.as_ref().map(Streams::counters);
         let kernel_drops = self.shard.udp.kernel_drops();
-        let counters = Counters { kernel_drops, tcp, ..self.counters };
+        let (tap_copied, tap_lost) = (self.tap.copied, self.tap.lost);
+        let counters = Counters { kernel_drops, tcp, tap_copied, tap_lost, ..self.counters };
         let census = self.shard.engine.census();
         Summary {
             shard: self.shard.id,

@@ -141,7 +141,7 @@ impl Client {
     fn exchange(&self, mut stream: impl Read + Write, body: &str) -> io::Result<(u16, String)> {
         let token = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n"));
         let request = format!(
-            "POST /rpc HTTP/1.1\r\nHost: strowger\r\nConnection: close\r\n\
+            "POST /rpc HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
              Content-Type: application/json\r\n{}Content-Length: {}\r\n\r\n{body}",
             token.unwrap_or_default(),
             body.len()

@@ -86,10 +86,9 @@ fn waits_for_end(span: Duration) -> bool {
         match event::read() {
             Ok(Event::Key(key)) => {
                 let is_break = key.modifiers.contains(KeyModifiers::CONTROL);
-                match key.code {
-                    KeyCode::Char('q') | KeyCode::Esc => return true,
-                    KeyCode::Char('c') if is_break => return true,
-                    _ => {}
+                let leaves = matches!(key.code, KeyCode::Char('q') | KeyCode::Esc);
+                if leaves || (is_break && key.code == KeyCode::Char('c')) {
+                    return true;
                 }
             }
             Ok(_) => {}
