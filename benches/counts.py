@@ -31,6 +31,8 @@ MESSAGES_PER_CALL = 6
 WARM_UP = 1000
 CALLS = (300, 900)
 WORSE_MAX = 1.03
+# A table may still grow once while it is counted; one allocation for each message is 1.
+SLACK = {"allocations a message": 0.01}
 ENGINE = ["--toggle-collect=*rig::load::Load*take*", "--toggle-collect=*rig::load::Load*skip*"]
 ALLOCATING = re.compile(r"^(malloc|calloc|realloc|memalign|posix_memalign|aligned_alloc)(@.*)?$")
 
@@ -125,7 +127,8 @@ def main():
     for key, value in counts.items():
         known = before.get(key)
         print(f"{key[0]:<10}{key[1]:<24}{value:>10}" + (f"   record {known:g}" if before else ""))
-        if before and (known is None or value > known * WORSE_MAX):
+        allowed = (known or 0) * WORSE_MAX + SLACK.get(key[1], 0)
+        if before and (known is None or value > allowed):
             worse.append(f"{key[0]}, {key[1]}: {value}, the record says {known}")
     if chosen.record:
         record(counts)

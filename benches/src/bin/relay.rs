@@ -16,7 +16,8 @@ use strowger_sip::time::{Duration, secs};
 
 /// Calls that are measured unless the command says otherwise.
 const CALLS: u32 = 200_000;
-/// Calls before that unless the command says otherwise: 100 calls/s, 3,200 of them lingering at once.
+/// Calls before that unless the command says otherwise: 100 calls/s, 3,200 of them lingering at
+/// once.
 const WARM_UP: u32 = 10_000;
 /// How long warming up lasts, whatever the number of calls: longer than a transaction or a dialog
 /// that has ended is kept.
