@@ -148,7 +148,8 @@ fn prometheus_scrapes_it_without_a_word() {
     let output = prometheus.output();
     for line in output.lines().map(str::to_ascii_lowercase) {
         let is_bad = line.contains("level=warn") || line.contains("level=error");
-        let is_about_us = ["scrape", "append", "ingest", "parse"].iter().any(|it| line.contains(it));
+        let is_about_us =
+            ["scrape", "append", "ingest", "parse"].iter().any(|it| line.contains(it));
         assert!(!(is_bad && is_about_us), "{line}");
     }
 }
