@@ -114,6 +114,13 @@ fn add_noted(
     (name, labels): (&str, Labels),
     value: Value,
 ) {
+    if let Some(profile) = name.strip_prefix("dialog_profile_") {
+        // One family: names of profiles are the configuration's.
+        let about = (GAUGE, "Dialogs of a profile.");
+        let mut labels = labels;
+        labels.push(("profile", profile.to_owned()));
+        return page.add("strowger_dialog_profile_size", about, labels, value);
+    }
     // Prometheus wants seconds.
     let (name, value) = match value {
         Value::Number(number) => {
