@@ -40,6 +40,11 @@ fn streams() {
 }
 
 #[test]
+fn documents() {
+    run("reginfo", 400_000);
+}
+
+#[test]
 fn engines() {
     run("engine", 1_800_000);
 }

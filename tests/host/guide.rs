@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 
 use strowger::stock::Stock;
 use strowger_modules::dialog::Dialog;
+use strowger_modules::location::Location;
+use strowger_modules::pua::Pua;
+use strowger_modules::pua_reginfo::PuaReginfo;
+use strowger_modules::uac::Uac;
 use strowger_node::config;
 use strowger_sip::date::Epoch;
 use strowger_sip::module::{CommandNote, ConfiguredModules, MetricNote, Module, NodeFacts};
@@ -18,9 +22,9 @@ use strowger_sip::settings::Section;
 use strowger_tests::binary;
 
 /// The modules of the guide, in one tuple.
-type Guided = (Dialog,);
+type Guided = (Dialog, Location, Uac, Pua, PuaReginfo);
 /// Their sections, and those below them.
-const SECTIONS: &[&str] = &["dialog", "dialog.database"];
+const SECTIONS: &[&str] = &["dialog", "dialog.database", "uac", "pua", "pua_reginfo"];
 
 const KINDS: &[&str] =
     &["parameter", "function", "statistic", "command", "variable", "event", "call"];
@@ -112,7 +116,9 @@ struct Existing {
 
 impl Existing {
     fn now() -> Existing {
-        let (commands, metrics) = notes::<Dialog>();
+        let of_each = [notes::<Dialog>(), notes::<Uac>(), notes::<Pua>(), notes::<PuaReginfo>()];
+        let commands = of_each.iter().flat_map(|(commands, _)| *commands);
+        let metrics = of_each.iter().flat_map(|(_, metrics)| *metrics);
         let mut items = BTreeSet::new();
         for crate_folder in ["core/sip/src", "core/strowger/src", "modules/src"] {
             collect(&binary::workspace().join(crate_folder), &mut items);
@@ -136,9 +142,8 @@ impl Existing {
 }
 
 /// What a module says about itself.
-fn notes<M: Module>()
--> (impl Iterator<Item = &'static CommandNote>, impl Iterator<Item = &'static MetricNote>) {
-    (M::COMMANDS.iter(), M::METRICS.iter())
+fn notes<M: Module>() -> (&'static [CommandNote], &'static [MetricNote]) {
+    (M::COMMANDS, M::METRICS)
 }
 
 /// `[section] key` of everything that the modules and the stock routing read.

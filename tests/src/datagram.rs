@@ -56,6 +56,31 @@ impl Peer {
         self.socket.send_to(datagram, self.proxy).expect("loopback takes a datagram");
     }
 
+    /// Answers a request that was received, where its Via says; the proxy adds nothing to what a
+    /// sender on this machine writes there.
+    ///
+    /// # Panics
+    /// When the request has no Via with an address.
+    pub fn send_to_source(&self, request: &str, status: &str) {
+        let via = header(request, "Via").expect("a request with a Via");
+        let to = via.split([' ', ';', ',']).nth(1).and_then(|at| at.parse::<SocketAddr>().ok());
+        let kept = ["via", "from", "call-id", "cseq"];
+        let head = request.split("\r\n\r\n").next().unwrap_or_default();
+        let mut answer = format!("SIP/2.0 {status}\r\n");
+        for line in head.split("\r\n").skip(1) {
+            let name = line.split(':').next().unwrap_or_default().trim().to_ascii_lowercase();
+            if kept.contains(&name.as_str()) {
+                answer.push_str(&format!("{line}\r\n"));
+            } else if name == "to" {
+                let tag = if line.contains(";tag=") { "" } else { ";tag=peer" };
+                answer.push_str(&format!("{line}{tag}\r\n"));
+            }
+        }
+        answer.push_str("Content-Length: 0\r\n\r\n");
+        let to = to.expect("an address in Via");
+        self.socket.send_to(answer.as_bytes(), to).expect("loopback takes a datagram");
+    }
+
     /// A whole request with a fresh branch and Call-ID; `more` are header lines with their CRLF.
     #[must_use]
     pub fn request(&mut self, method: &str, uri: &str, more: &str) -> String {

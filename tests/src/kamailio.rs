@@ -126,15 +126,7 @@ impl Kamailio {
     pub fn presence() -> Kamailio {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()));
         let folder = Folder::new("presence");
-        let file = folder.path().join("presence.sqlite");
-        let mut made = Command::new("sqlite3");
-        made.args(["-cmd", "PRAGMA synchronous = OFF"]).arg(&file);
-        for script in ["standard", "presence"] {
-            made.arg(format!(".read {SQLITE_SCRIPTS}/{script}-create.sql"));
-        }
-        let made = made.output().expect("sqlite3");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let url = format!("sqlite:///{}", file.display());
+        let url = make_sqlite(&folder);
         let modules = ["db_sqlite", "tm", "sl", "rr", "pv", "maxfwd", "presence", "presence_xml"];
         let more = ["presence_reginfo", "presence_dialoginfo", "presence_mwi"];
         let modules = modules.iter().chain(&more);
@@ -229,6 +221,41 @@ impl Kamailio {
         Kamailio::run(address, &text)
     }
 
+    /// Starts a registrar that publishes its registrations at this presence server, follows whom an
+    /// INFO names, and takes in what it is told.
+    ///
+    /// # Panics
+    /// When it is not installed or does not start.
+    #[must_use]
+    pub fn in_step(server: SocketAddr) -> Kamailio {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()));
+        let folder = Folder::new("kamailio-reginfo");
+        let url = make_sqlite(&folder);
+        let own = ["usrloc", "registrar", "pua", "pua_reginfo"];
+        let modules = ["db_sqlite", "tm", "sl", "rr", "pv", "maxfwd"].iter().chain(&own);
+        let modules: String = modules.map(|name| format!("loadmodule \"{name}.so\"\n")).collect();
+        let text = format!(
+            "#!KAMAILIO\nlog_stderror=yes\ndebug=1\nchildren=1\nauto_aliases=no\n\
+             listen=udp:{address}\nalias=\"example.com\"\ndisable_tcp=yes\n{modules}\
+             modparam(\"usrloc\", \"db_mode\", 0)\nmodparam(\"usrloc\", \"timer_interval\", 1)\n\
+             modparam(\"pua\", \"db_url\", \"{url}\")\n\
+             modparam(\"pua\", \"outbound_proxy\", \"sip:{server}\")\n\
+             modparam(\"pua\", \"check_remote_contact\", 0)\n\
+             modparam(\"pua_reginfo\", \"default_domain\", \"example.com\")\n\
+             modparam(\"pua_reginfo\", \"outbound_proxy\", \"sip:{server}\")\n\
+             modparam(\"pua_reginfo\", \"server_address\", \"sip:reginfo@{address}\")\n\
+             request_route {{\n\
+             if (method==\"REGISTER\") {{ save(\"location\"); exit; }}\n\
+             if (method==\"NOTIFY\") {{ reginfo_handle_notify(\"location\");\n\
+             sl_send_reply(\"200\", \"OK\"); exit; }}\n\
+             if (method==\"INFO\") {{ reginfo_subscribe(\"$ru\");\n\
+             sl_send_reply(\"200\", \"OK\"); exit; }}\n\
+             if (!lookup(\"location\")) {{ sl_send_reply(\"404\", \"Not Found\"); exit; }}\n\
+             t_relay(); }}\n"
+        );
+        Kamailio::run_in(folder, address, &text)
+    }
+
     fn run(address: SocketAddr, text: &str) -> Kamailio {
         Kamailio::run_in(Folder::new("kamailio"), address, text)
     }
@@ -260,6 +287,19 @@ impl Kamailio {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// Makes the tables for presence in a file of this folder; its URL.
+fn make_sqlite(folder: &Folder) -> String {
+    let file = folder.path().join("presence.sqlite");
+    let mut made = Command::new("sqlite3");
+    made.args(["-cmd", "PRAGMA synchronous = OFF"]).arg(&file);
+    for script in ["standard", "presence"] {
+        made.arg(format!(".read {SQLITE_SCRIPTS}/{script}-create.sql"));
+    }
+    let made = made.output().expect("sqlite3");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    format!("sqlite:///{}", file.display())
 }
 
 impl Drop for Kamailio {

@@ -23,7 +23,8 @@ pub struct Table {
     pub version: u32,
     /// Its columns, but for the serial number `id` that every table has in front.
     pub columns: &'static [Column],
-    /// The columns that name a row, each set unique; none in a table that is only read whole.
+    /// The columns that name a row, each set unique; none in a table that is only read whole, or
+    /// whose rows are replaced in groups.
     pub key: &'static [&'static str],
     /// Other columns by which rows are found: an index is made of each set.
     pub indexes: &'static [&'static [&'static str]],
@@ -110,6 +111,9 @@ pub enum Action {
     Remove(Record),
     /// Find rows by the values of some columns, and answer with [`Note::Found`].
     Find(Vec<(&'static str, Datum)>),
+    /// Delete the rows whose values of the table's first index are these, and insert others in their
+    /// place, all at once: for a table without a key, whose rows belong together.
+    Replace(Record, Vec<Record>),
     /// Delete the rows that have ended by this date ([`Table::ends`]), whoever wrote them.
     RemoveEnded(UnixTime),
 }

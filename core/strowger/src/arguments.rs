@@ -92,6 +92,8 @@ pub enum Action {
         #[command(subcommand)]
         task: strowger_tuning::Task,
     },
+    /// Write a crate with a routing of your own, its configuration, tests and packaging
+    New(crate::new::NewCrate),
 }
 
 /// A binary without arguments of its own.

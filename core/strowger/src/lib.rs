@@ -29,6 +29,7 @@ mod arguments;
 mod db;
 mod manual;
 mod nat;
+mod new;
 pub mod prelude;
 mod remote;
 mod start;
@@ -39,6 +40,7 @@ mod tune;
 
 pub use arguments::{Action, Arguments};
 pub use db::DbTask;
+pub use new::NewCrate;
 pub use start::{EXIT_CONFIGURATION, EXIT_SYSTEM, main, start};
 /// The modules, for what the prelude leaves out.
 pub use strowger_modules as modules;

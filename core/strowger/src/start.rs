@@ -30,6 +30,8 @@ use strowger_sip::transport::{Listeners, Transport};
 
 /// Exit status for a bad configuration (sysexits.h, EX_CONFIG).
 pub const EXIT_CONFIGURATION: u8 = 78;
+/// Exit status for a command line that cannot be carried out (sysexits.h, EX_USAGE).
+pub(crate) const EXIT_USAGE: u8 = 64;
 /// Exit status for what the system refuses: an address, a ring (sysexits.h, EX_OSERR).
 pub const EXIT_SYSTEM: u8 = 71;
 /// Exit status for a fault of our own (sysexits.h, EX_SOFTWARE).
@@ -49,6 +51,10 @@ const STOCK_LIVE: &[&str] = &[
     "trunk_algorithm",
     "trunk_set",
     "trusted_group",
+    "uac_auth",
+    "uac_from",
+    "uac_registrations",
+    "uac_trunk",
 ];
 
 /// Runs a routing as the command line says: the whole of a binary's `main`.
@@ -120,6 +126,7 @@ fn before_reading(arguments: &Arguments) -> Option<ExitCode> {
     match arguments.action.as_ref()? {
         Action::Completions { shell } => Some(manual::completions(arguments.command(), *shell)),
         Action::Man { folder } => Some(manual::pages(arguments.command(), folder)),
+        Action::New(wanted) => Some(wanted.run()),
         Action::Run
         | Action::Check
         | Action::Db { .. }
@@ -144,6 +151,7 @@ fn asking(arguments: &Arguments, control: Option<&ControlSettings>) -> Option<Ex
         | Action::Db { .. }
         | Action::Completions { .. }
         | Action::Man { .. }
+        | Action::New(_)
         | Action::Tune { .. } => None,
     }
 }

@@ -15,6 +15,9 @@ use strowger_modules::path::{PathEntry, PathRequest};
 use strowger_modules::permissions::{Permissions, PermissionsRequest};
 use strowger_modules::pike::Pike;
 use strowger_modules::pua::Pua;
+use strowger_modules::pua_dialoginfo::PuaDialoginfo;
+use strowger_modules::pua_reginfo::PuaReginfo;
+use strowger_modules::pua_usrloc::PuaUsrloc;
 use strowger_modules::registrar::{
     ForkingTo, Found, LookingUp, Registrar, SaveOptions, Saving, Trusted,
 };
@@ -43,6 +46,7 @@ pub struct Stock {
     rules: bool,
     dialog: bool,
     caller_limit: Option<u32>,
+    presence: bool,
     uac_auth: bool,
     uac_from: Option<(String, String)>,
     uac_trunk: Option<String>,
@@ -70,6 +74,8 @@ impl Stock {
     /// - `dialog` (default false): track calls, as `[dialog]` says.
     /// - `caller_limit`: how many calls one caller, by the URI in From, may have at a time; one
     ///   more gets 486. Tracks calls.
+    /// - `presence` (default false): users who register are published as present, as
+    ///   `[pua_usrloc]` says.
     /// - `uac_auth` (default false): challenges of the trunks, or of the next hop, are answered
     ///   with what `[uac]` has; in calls that are tracked also those within the call.
     /// - `uac_from`: a URI, or a name and a URI in brackets, that trunks see in From of what comes
@@ -99,6 +105,7 @@ impl Stock {
             rules: section.boolean("rules", false),
             dialog: section.boolean("dialog", false),
             caller_limit: limit.and_then(|limit| u32::try_from(limit).ok()),
+            presence: section.boolean("presence", false),
             uac_auth: section.boolean("uac_auth", false),
             uac_from: section.parsed("uac_from", name_and_uri),
             uac_trunk: section.string("uac_trunk"),
@@ -129,7 +136,20 @@ pub fn next_hop(text: &str) -> Result<String, String> {
 }
 
 impl Routing for Stock {
-    type Modules = (Pike, Permissions, Auth, Location, Registrar, Dispatcher, Dialog, Uac, Pua);
+    type Modules = (
+        Pike,
+        Permissions,
+        Auth,
+        Location,
+        Registrar,
+        Dispatcher,
+        Dialog,
+        Uac,
+        Pua,
+        PuaReginfo,
+        PuaUsrloc,
+        PuaDialoginfo,
+    );
 
     async fn request(&self, mut request: Request<'_, Self>) -> Result<Answer, Reply> {
         let follows_a_route = match request.loose_route()? {
@@ -255,6 +275,9 @@ impl Stock {
             .module(|registrar: &mut Registrar, _, _| registrar.settings().tcp_persistent_flag);
         if let Some(bit) = flag {
             options = options.flags(1 << bit, 0);
+        }
+        if self.presence {
+            options = options.presence();
         }
         let saved = match &self.realm {
             Some(realm) if !self.is_trusted(request) => {

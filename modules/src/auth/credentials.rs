@@ -76,7 +76,27 @@ const NAMES: [&str; 9] =
 /// # Errors
 /// When it is no complete set of digest credentials.
 pub fn read(value: &[u8]) -> Result<Credentials<'_>, CredentialsFault> {
-    let values = parameters(value, NAMES)?;
+    let value = value.trim_ascii();
+    let (scheme, rest) = value.split_at_checked(6).ok_or(CredentialsFault::OtherScheme)?;
+    if !scheme.eq_ignore_ascii_case(b"digest") || !rest.starts_with_blank() {
+        return Err(CredentialsFault::OtherScheme);
+    }
+    let mut values: [Option<&[u8]>; NAMES.len()] = [None; NAMES.len()];
+    let mut rest = rest;
+    let mut count = 0;
+    while let Some((name, value, after)) = parameter(rest)? {
+        rest = after;
+        count += 1;
+        if count > PARAMETERS_MAX || value.len() > VALUE_BYTES_MAX {
+            return Err(CredentialsFault::TooLong);
+        }
+        let place = NAMES.iter().position(|known| known.as_bytes().eq_ignore_ascii_case(name));
+        if let Some(kept) = place.and_then(|place| values.get_mut(place))
+            && kept.replace(value).is_some()
+        {
+            return Err(CredentialsFault::Repeated);
+        }
+    }
     let [username, realm, nonce, uri, response, algorithm, cnonce, qop, nc] = values;
     let needed = |value: Option<&'_ [u8]>| value.is_some_and(|value| !value.is_empty());
     if !needed(username) || !needed(nonce) || !needed(uri) || !needed(response) {
@@ -101,35 +121,6 @@ pub fn read(value: &[u8]) -> Result<Credentials<'_>, CredentialsFault> {
         cnonce,
         qop,
     })
-}
-
-/// The values of these parameters of a Digest header.
-pub(super) fn parameters<'m, const N: usize>(
-    value: &'m [u8],
-    names: [&str; N],
-) -> Result<[Option<&'m [u8]>; N], CredentialsFault> {
-    let value = value.trim_ascii();
-    let (scheme, rest) = value.split_at_checked(6).ok_or(CredentialsFault::OtherScheme)?;
-    if !scheme.eq_ignore_ascii_case(b"digest") || !rest.starts_with_blank() {
-        return Err(CredentialsFault::OtherScheme);
-    }
-    let mut values: [Option<&[u8]>; N] = [None; N];
-    let mut rest = rest;
-    let mut count = 0;
-    while let Some((name, value, after)) = parameter(rest)? {
-        rest = after;
-        count += 1;
-        if count > PARAMETERS_MAX || value.len() > VALUE_BYTES_MAX {
-            return Err(CredentialsFault::TooLong);
-        }
-        let place = names.iter().position(|known| known.as_bytes().eq_ignore_ascii_case(name));
-        if let Some(kept) = place.and_then(|place| values.get_mut(place))
-            && kept.replace(value).is_some()
-        {
-            return Err(CredentialsFault::Repeated);
-        }
-    }
-    Ok(values)
 }
 
 fn protection<'m>(

@@ -10,7 +10,6 @@ mod account;
 mod algorithm;
 mod challenge;
 mod check;
-pub mod client;
 mod credentials;
 mod digest;
 mod nonce;

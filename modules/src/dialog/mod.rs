@@ -74,6 +74,7 @@ use std::sync::Arc;
 use strowger_sip::date::UnixTime;
 use strowger_sip::engine::slots::ServerId;
 use strowger_sip::message::{Edits, MethodKind};
+use strowger_sip::module::notes::EachReading;
 use strowger_sip::module::{
     Arrived, Command, CommandNote, Configured, Departing, Fault, Heard, Host, MetricNote, Module,
     NodeFacts, Outgoing, Verdict,
@@ -167,6 +168,8 @@ pub struct Attached {
     shift: u32,
     /// What is added to the next branch's number beside that.
     raised: u32,
+    /// The session timer that was put into its response.
+    session: Option<u32>,
     /// Whether a final response went upstream.
     answered: bool,
     /// `Created` is still to be told.
@@ -229,8 +232,6 @@ impl Dialog {
         let digest = crate::keyed::hmac(key, &[b"dialog cookie"]);
         let signature = digest.first_chunk::<16>().copied().filter(|_| settings.signed_cookies);
         let cookies = Cookies { name: settings.cookie_name.clone(), secret: signature };
-        let shown = settings.profiles.iter().filter(|_| settings.profile_gauges);
-        let measures = measure::Measures::of_profiles(shown.map(|(name, _)| name.as_str()));
         Dialog {
             profiles: profile::Counts::new((0, 0)),
             cookies: Rc::new(cookies),
@@ -241,7 +242,7 @@ impl Dialog {
             promises: Slab::new(0, limits::PROMISES_MAX),
             store: store::Store::default(),
             counters: Counters::default(),
-            measures,
+            measures: measure::Measures::default(),
             has_shifts: false,
             drafts: Vec::new(),
             scratch: Vec::new(),
@@ -260,7 +261,7 @@ impl Dialog {
 
     /// Tells whoever listens.
     fn tell(&self, host: &mut impl Host<Dialog>, id: DialogId, kind: DialogEventKind) {
-        if host.is_heard()
+        if host.is_heard_of::<DialogEvent>()
             && let Some(record) = self.table.get(id)
         {
             host.publish(DialogEvent { kind, dialog: Arc::new(record.facts()) });
@@ -407,7 +408,12 @@ impl Module for Dialog {
     fn metrics(&self, each: &mut dyn FnMut(&'static str, u64)) {
         if self.settings.stats {
             self.each_statistic(each);
-            self.each_measure(each);
+        }
+    }
+
+    fn readings(&self, each: &mut EachReading<'_>) {
+        if self.settings.stats {
+            self.each_reading(each);
         }
     }
 }

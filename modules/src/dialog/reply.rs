@@ -42,6 +42,7 @@ impl Dialog {
         if response.suppress.get() && status.is_provisional() {
             return;
         }
+        self.complete_session(host, response, edits);
         match role {
             Role::None | Role::Spiral => {}
             Role::Invite => {

@@ -6,6 +6,7 @@
 //! the table has a timer that wakes no later than its first contact ends.
 
 use super::aor::Aor;
+use super::attributes::{self, AttributeRow, Attributes};
 use super::change::{Change, PlanRules, Refusal, plan};
 use super::contact::{Contact, Texts};
 use super::event::{ContactEvent, ContactEventKind};
@@ -17,6 +18,7 @@ use super::table::{Changed, RecordId};
 use super::{Location, Timer, streams};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use strowger_sip::date::UnixTime;
 use strowger_sip::message::Uri;
 use strowger_sip::module::Host;
 use strowger_sip::storage::{Haste, Ticket, Version};
@@ -294,7 +296,68 @@ impl Location {
                 haste,
             },
         };
+        self.store(host, row);
+    }
+
+    /// Hands a contact's row to storage, and its attributes where it has some or had some there;
+    /// how many orders that were.
+    pub(super) fn store(&mut self, host: &mut impl Host<Location>, row: Row) -> usize {
+        let attributes = self.attributes_after(&row, true);
         host.store(row);
+        let orders = 1 + usize::from(attributes.is_some());
+        attributes.into_iter().for_each(|row| host.store(row));
+        orders
+    }
+
+    /// What storage is to know of a contact's attributes once it has its row; whoever waits for the
+    /// row waits for them too, or does not.
+    pub(super) fn attributes_after(&mut self, row: &Row, waits: bool) -> Option<Row> {
+        let (attributes, version, ticket, haste) = match row {
+            Row::Put { row, ticket, haste } => {
+                let attributes = Attributes::of(&row.aor, &row.contact);
+                (attributes, row.contact.facts.version, *ticket, *haste)
+            }
+            Row::Remove { ruid, version, ticket, haste } => {
+                let (aor, ruid, modified) = (None, ruid.clone(), UnixTime::default());
+                let attributes = Attributes { aor, ruid, text: Box::default(), modified };
+                (attributes, *version, *ticket, *haste)
+            }
+            Row::PutAttributes { .. }
+            | Row::Find(..)
+            | Row::FindAttributes(..)
+            | Row::RemoveEnded(..)
+            | Row::Loaded(_)
+            | Row::LoadedAttribute(_)
+            | Row::Found { .. }
+            | Row::FoundAttributes { .. }
+            | Row::Settled(..)
+            | Row::Resync => return None,
+        };
+        let has_some = !attributes.text.is_empty();
+        if has_some {
+            self.attributed.insert(attributes.ruid.clone());
+        } else if !self.attributed.remove(&attributes.ruid) {
+            return None;
+        }
+        let (attributes, ticket) = (Box::new(attributes), ticket.filter(|_| waits));
+        Some(Row::PutAttributes { attributes, version, ticket, haste })
+    }
+
+    /// Takes in an attribute of a contact that was stored before this start.
+    pub(super) fn load_attribute(&mut self, host: &mut impl Host<Location>, row: &AttributeRow) {
+        let Some(aor) = self.own_key(&row.aor) else { return };
+        if self.settings.db_mode == DbMode::Memory || aor.home(host.map()) != host.shard() {
+            return;
+        }
+        let mut contacts = self.contacts_here(&aor).to_vec();
+        // Of a contact that was not taken in there is nothing to say.
+        let Some(contact) = contacts.iter_mut().find(|contact| contact.ruid() == &*row.ruid) else {
+            return;
+        };
+        let Some(joined) = attributes::joined(contact, row) else { return };
+        *contact = joined;
+        self.attributed.insert(row.ruid.clone());
+        let _ = self.keep(host, &aor, contacts);
     }
 
     fn tell(
@@ -305,7 +368,7 @@ impl Location {
         (contact, before): (Contact, Option<&Contact>),
         Manner { quiet, presence }: Manner,
     ) {
-        if host.is_heard() {
+        if host.is_heard_of::<ContactEvent>() {
             let only_time = before.is_some_and(|before| is_as_before(before, &contact));
             let (aor, bindings) = (aor.clone(), self.contacts_here(aor).into());
             host.publish(ContactEvent { kind, aor, contact, only_time, bindings, quiet, presence });
@@ -356,7 +419,9 @@ impl Location {
             DbMode::Memory | DbMode::LoadOnly => {}
             DbMode::Realtime | DbMode::Delayed | DbMode::DatabaseOnly => {
                 let (ruid, version) = (row.contact.ruid().into(), self.next_version(host));
-                host.store(Row::Remove { ruid, version, ticket: None, haste: Haste::Later });
+                // Its attributes, if there are any, are not known yet.
+                self.attributed.insert(row.contact.ruid().into());
+                self.store(host, Row::Remove { ruid, version, ticket: None, haste: Haste::Later });
             }
         }
     }
@@ -396,10 +461,14 @@ impl Location {
     }
 
     fn key_of(&self, row: &LocationRow) -> Option<Aor> {
-        match row.aor.parts() {
+        self.own_key(&row.aor)
+    }
+
+    fn own_key(&self, aor: &Aor) -> Option<Aor> {
+        match aor.parts() {
             // Another writer may have kept the domain that this one has no use for.
             (user, Some(_)) if !self.settings.use_domain => Aor::new(user).ok(),
-            _ => Some(row.aor.clone()),
+            _ => Some(aor.clone()),
         }
     }
 }

@@ -8,6 +8,7 @@
 
 use super::aor::Aor;
 use super::apply::Undo;
+use super::attributes::{self, AttributeRow};
 use super::change::Refusal;
 use super::contact::Contact;
 use super::event::{Asked, Replied};
@@ -54,8 +55,12 @@ pub(crate) struct Job {
 
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// For the rows of the address that it works on.
-    Reading(Operation),
+    /// For the rows of the address that it works on, and for those of its contacts' attributes.
+    Reading {
+        operation: Operation,
+        contacts: Option<Vec<LocationRow>>,
+        attributes: Option<Vec<AttributeRow>>,
+    },
     /// For its rows to be durable.
     Writing { aor: Aor, answer: Answer, rows_left: usize, refused: bool, undo: Vec<Undo> },
     /// For the last row of a step of a resynchronisation.
@@ -73,10 +78,10 @@ impl Location {
             return self.execute(host, operation);
         }
         let aor = operation.aor().clone();
-        let Some(job) = self.open_job(host, Stage::Reading(operation)) else {
-            return Ok(self.no_room());
-        };
-        host.store(Row::Find(aor, Ticket(job.as_u64())));
+        let stage = Stage::Reading { operation, contacts: None, attributes: None };
+        let Some(job) = self.open_job(host, stage) else { return Ok(self.no_room()) };
+        host.store(Row::Find(aor.clone(), Ticket(job.as_u64())));
+        host.store(Row::FindAttributes(aor, Ticket(job.as_u64())));
         Err(job)
     }
 
@@ -133,7 +138,10 @@ impl Location {
         };
         let rows: Vec<Row> =
             undo.iter().filter_map(|undo| self.row_after(host, aor, undo, ticket)).collect();
-        rows.into_iter().for_each(|row| host.store(row));
+        let orders: usize = rows.into_iter().map(|row| self.store(host, row)).sum();
+        if let Some(Job { stage: Stage::Writing { rows_left, .. }, .. }) = self.jobs.get_mut(job) {
+            *rows_left = orders;
+        }
     }
 
     fn no_room(&mut self) -> Answer {
@@ -190,7 +198,7 @@ impl Location {
                 self.close_job(host, id);
                 self.said(host, outcome);
             }
-            Some(Stage::Reading(_)) => match outcome {
+            Some(Stage::Reading { .. }) => match outcome {
                 Outcome::Durable => {}
                 Outcome::Refused => self.finish(host, id),
             },
@@ -206,13 +214,56 @@ impl Location {
         rows: Vec<LocationRow>,
     ) {
         let id = JobId::from_u64(ticket.0);
-        if !matches!(self.jobs.get(id).map(|job| &job.stage), Some(Stage::Reading(_))) {
+        if let Some(Stage::Reading { contacts, .. }) =
+            self.jobs.get_mut(id).map(|job| &mut job.stage)
+        {
+            *contacts = Some(rows);
+        }
+        self.go_on(host, id);
+    }
+
+    /// Storage has found their attributes.
+    pub(super) fn found_attributes(
+        &mut self,
+        host: &mut impl Host<Location>,
+        ticket: Ticket,
+        rows: Vec<AttributeRow>,
+    ) {
+        let id = JobId::from_u64(ticket.0);
+        let stage = self.jobs.get_mut(id).map(|job| &mut job.stage);
+        if let Some(Stage::Reading { attributes, .. }) = stage {
+            *attributes = Some(rows);
+        }
+        self.go_on(host, id);
+    }
+
+    /// Goes on with a job that has read everything.
+    fn go_on(&mut self, host: &mut impl Host<Location>, id: JobId) {
+        let whole = matches!(
+            self.jobs.get(id).map(|job| &job.stage),
+            Some(Stage::Reading { contacts: Some(_), attributes: Some(_), .. })
+        );
+        if !whole {
             return;
         }
-        let Some(Job { asker, timer, stage: Stage::Reading(operation) }) = self.jobs.remove(id)
+        let Some(Job {
+            asker,
+            timer,
+            stage:
+                Stage::Reading { operation, contacts: Some(mut rows), attributes: Some(attributes) },
+        }) = self.jobs.remove(id)
         else {
             return;
         };
+        for attribute in attributes {
+            let of = rows.iter_mut().find(|row| row.contact.ruid() == &*attribute.ruid);
+            if let Some(row) = of
+                && let Some(joined) = attributes::joined(&row.contact, &attribute)
+            {
+                row.contact = joined;
+                self.attributed.insert(attribute.ruid);
+            }
+        }
         timer.map(|timer| host.cancel(timer));
         self.replace(host, operation.aor(), rows);
         match self.execute(host, operation) {
@@ -249,7 +300,7 @@ impl Location {
                 self.undo(host, &aor, undo);
                 Answer::Refused(Refusal::NotDurable)
             }
-            Stage::Reading(_) => Answer::Refused(Refusal::NotDurable),
+            Stage::Reading { .. } => Answer::Refused(Refusal::NotDurable),
             Stage::Repeating => return self.said(host, Outcome::Refused),
         };
         self.deliver(host, asker, answer);

@@ -8,6 +8,7 @@
 
 mod aor;
 mod apply;
+mod attributes;
 mod change;
 mod contact;
 mod event;
@@ -29,6 +30,7 @@ mod tests;
 pub(crate) use aor::unescape;
 pub use aor::{AOR_BYTES_MAX, Aor, AorFault, AorRules};
 pub(crate) use apply::{listener_of, socket_text};
+pub use attributes::{AttributeRow, Attributes, LOCATION_ATTRS};
 pub use change::{CONTACTS_PER_AOR_MAX, Change, Ordering, Refusal, Wanted, Which, Wish};
 pub use contact::{Contact, Facts, Origin, Source, Texts};
 pub use event::{Asked, ContactEvent, ContactEventKind, Replied, TableFacts};
@@ -43,12 +45,14 @@ use crate::ask::{self, AskId, Asks};
 use jobs::{Asker, Job, JobId, JobMark};
 use keepalive::Sweep;
 use resync::Resync;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use streams::Streams;
 use strowger_sip::date::{Epoch, UnixTime};
 use strowger_sip::engine::slots::ContextId;
 use strowger_sip::module::{
-    Command, CommandNote, Configured, Event, Fault, Has, Heard, Host, MetricNote, Module, NodeFacts,
+    Command, CommandNote, Configured, Ears, Event, Fault, Has, Heard, Host, MetricNote, Module,
+    NodeFacts,
 };
 use strowger_sip::routing::{ListOf, Request, Routing};
 use strowger_sip::settings::Section;
@@ -97,6 +101,8 @@ pub struct Location {
     table: Option<Table>,
     asks: Asks<Answer>,
     jobs: Slab<Job, JobMark>,
+    /// The contacts of which storage has attributes, by their `ruid`.
+    attributed: BTreeSet<Box<str>>,
     last_version: Version,
     last_ruid: u64,
     sweep: Option<Sweep>,
@@ -150,6 +156,7 @@ impl Location {
             table: None,
             asks: Asks::default(),
             jobs: Slab::new(0, JOBS_MAX),
+            attributed: BTreeSet::new(),
             last_version: Version::default(),
             last_ruid: 0,
             sweep: None,
@@ -253,6 +260,10 @@ impl Module for Location {
         host.publish(TableFacts { table, use_domain });
     }
 
+    fn hears(&self, ears: &mut Ears) {
+        ears.hear::<Asked>();
+    }
+
     fn event(&mut self, host: &mut impl Host<Self>, event: &Event) {
         if let Some(asked) = event.of::<Asked>() {
             self.asked(host, asked);
@@ -297,10 +308,20 @@ impl Module for Location {
                 self.counters.rows_refused += faulty as u64;
                 self.found(host, ticket, rows);
             }
+            Row::LoadedAttribute(row) => self.load_attribute(host, &row),
+            Row::FoundAttributes { ticket, rows, faulty } => {
+                self.counters.rows_refused += faulty as u64;
+                self.found_attributes(host, ticket, rows);
+            }
             Row::Settled(ticket, outcome) => self.settled(host, ticket, outcome),
             Row::Resync => self.start_resync(host),
             // These go to storage, none comes from there.
-            Row::Put { .. } | Row::Remove { .. } | Row::Find(..) | Row::RemoveEnded(..) => {}
+            Row::Put { .. }
+            | Row::PutAttributes { .. }
+            | Row::Remove { .. }
+            | Row::Find(..)
+            | Row::FindAttributes(..)
+            | Row::RemoveEnded(..) => {}
         }
     }
 

@@ -77,10 +77,14 @@ impl Location {
         };
         // All in haste: else the last would be durable before the others are.
         for (aor, contact) in rows {
-            host.store(put(host.listeners(), &aor, &contact, None, Haste::Now));
+            let row = put(host.listeners(), &aor, &contact, None, Haste::Now);
+            self.store(host, row);
         }
         let ticket = Some(Ticket(job.as_u64()));
-        host.store(put(host.listeners(), &last_aor, &last, ticket, Haste::Now));
+        let row = put(host.listeners(), &last_aor, &last, ticket, Haste::Now);
+        // One answer ends the job: that for the contact.
+        self.attributes_after(&row, false).into_iter().for_each(|row| host.store(row));
+        host.store(row);
     }
 
     /// The last row of a step is durable, or was refused.

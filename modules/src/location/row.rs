@@ -8,6 +8,7 @@
 //! Invariants: a record that cannot be used is a fault with table and key, never a panic.
 
 use super::aor::Aor;
+use super::attributes::{self, AttributeRow, Attributes, LOCATION_ATTRS, Loaded};
 use super::contact::{Contact, Facts, Origin, Texts};
 use super::methods::Methods;
 use std::sync::Arc;
@@ -90,12 +91,36 @@ pub enum Row {
         /// How soon.
         haste: Haste,
     },
+    /// To storage: the attributes of a contact in place of those that are there.
+    PutAttributes {
+        /// What.
+        attributes: Box<Attributes>,
+        /// Of this change.
+        version: Version,
+        /// Whether somebody waits.
+        ticket: Option<Ticket>,
+        /// How soon.
+        haste: Haste,
+    },
     /// To storage: which contacts has this address?
     Find(Aor, Ticket),
+    /// To storage: which attributes have its contacts?
+    FindAttributes(Aor, Ticket),
     /// To storage: delete what has ended by this date.
     RemoveEnded(UnixTime, Version),
     /// From storage: a row that was there at start.
     Loaded(Arc<LocationRow>),
+    /// From storage: an attribute of a contact that was there at start.
+    LoadedAttribute(Loaded),
+    /// From storage: the answer to [`Row::FindAttributes`].
+    FoundAttributes {
+        /// To which.
+        ticket: Ticket,
+        /// What there is.
+        rows: Vec<AttributeRow>,
+        /// How many rows could not be used.
+        faulty: usize,
+    },
     /// From storage: the answer to [`Row::Find`].
     Found {
         /// To which.
@@ -111,9 +136,15 @@ pub enum Row {
     Resync,
 }
 
+/// Marks the tickets of questions for attributes. Tickets carry ids of jobs, whose generations do
+/// not come so far.
+const OF_ATTRIBUTES: u64 = 1 << 63;
+
 impl Rows for Row {
     fn tables(first: Place, visit: &mut dyn FnMut(Place, &'static Table)) {
         visit(first, &LOCATION);
+        // After the contacts, so that those are there when their attributes come.
+        visit(first, &LOCATION_ATTRS);
     }
 
     fn into_order(self) -> Option<(Place, Order)> {
@@ -132,6 +163,16 @@ impl Rows for Row {
                 ticket,
                 haste,
             },
+            Row::PutAttributes { attributes, version, ticket, haste } => {
+                attributes.order(version, ticket, haste)
+            }
+            Row::FindAttributes(aor, ticket) => Order {
+                table: &LOCATION_ATTRS,
+                version: Version::default(),
+                action: Action::Find(owner(&aor)),
+                ticket: Some(Ticket(ticket.0 | OF_ATTRIBUTES)),
+                haste: Haste::Now,
+            },
             Row::Find(aor, ticket) => Order {
                 table: &LOCATION,
                 version: Version::default(),
@@ -146,12 +187,20 @@ impl Rows for Row {
                 ticket: None,
                 haste: Haste::Later,
             },
-            Row::Loaded(_) | Row::Found { .. } | Row::Settled(..) | Row::Resync => return None,
+            Row::Loaded(_)
+            | Row::LoadedAttribute(_)
+            | Row::Found { .. }
+            | Row::FoundAttributes { .. }
+            | Row::Settled(..)
+            | Row::Resync => return None,
         };
         Some((0, order))
     }
 
-    fn check(_: Place, _: &'static Table, record: &Record) -> Result<(), RowFault> {
+    fn check(_: Place, table: &'static Table, record: &Record) -> Result<(), RowFault> {
+        if std::ptr::eq(table, &LOCATION_ATTRS) {
+            return attributes::read(record).map(|_| ());
+        }
         read(record).map(|_| ())
     }
 
@@ -160,14 +209,25 @@ impl Rows for Row {
             Note::Loaded(table, record) if std::ptr::eq(table, &LOCATION) => {
                 Row::Loaded(Arc::new(read(&record)?))
             }
+            Note::Loaded(table, record) if std::ptr::eq(table, &LOCATION_ATTRS) => {
+                Row::LoadedAttribute(Arc::new(attributes::read(&record)?))
+            }
             Note::Loaded(..) => return Ok(None),
+            Note::Found(ticket, records) if ticket.0 & OF_ATTRIBUTES != 0 => {
+                let rows: Vec<AttributeRow> =
+                    records.iter().filter_map(|record| attributes::read(record).ok()).collect();
+                let faulty = records.len() - rows.len();
+                Row::FoundAttributes { ticket: Ticket(ticket.0 & !OF_ATTRIBUTES), rows, faulty }
+            }
             Note::Found(ticket, records) => {
                 let rows: Vec<LocationRow> =
                     records.iter().filter_map(|record| read(record).ok()).collect();
                 let faulty = records.len() - rows.len();
                 Row::Found { ticket, rows, faulty }
             }
-            Note::Settled(ticket, outcome) => Row::Settled(ticket, outcome),
+            Note::Settled(ticket, outcome) => {
+                Row::Settled(Ticket(ticket.0 & !OF_ATTRIBUTES), outcome)
+            }
             Note::Resync => Row::Resync,
         }))
     }

@@ -153,6 +153,43 @@ fn a_contact_behind_a_nat_is_reached_after_a_restart() {
 }
 
 #[test]
+fn attributes_of_a_contact_survive_a_restart() {
+    let kept = |town: &Town| -> Vec<Datum> {
+        let of_attributes =
+            town.storage.rows.iter().filter(|((name, _), _)| *name == "location_attrs");
+        of_attributes.map(|(_, (_, record))| record[3].clone()).collect()
+    };
+    let names = ["mobility", "audio"].map(|name| Datum::Text(name.into()));
+    for db_mode in [DbMode::Realtime, DbMode::Delayed, DbMode::DatabaseOnly] {
+        let house = stored(db_mode);
+        let mut town = Town::new(2, &house);
+        let says = |cseq: u32, more: &str| {
+            Register::of("bob", "c1", cseq).contact(&format!("<sip:bob@192.0.2.10>{more}"))
+        };
+        let told = says(1, ";mobility=\"fixed;or not\";audio");
+        assert_eq!(status(&town.register(&told)), "200");
+        assert_eq!(kept(&town), names, "{db_mode:?}");
+        // Somebody without attributes has no rows.
+        town.register(&user("al", 1));
+        assert_eq!(kept(&town), names, "{db_mode:?}");
+        let mut town = town.restarted(2, &house);
+        if db_mode != DbMode::DatabaseOnly {
+            // What the node remembers is what it says again.
+            town.storage.rows.retain(|(name, _), _| *name != "location_attrs");
+            (0..2).for_each(|shard| town.note(shard, Note::Resync));
+            town.advance(2);
+        }
+        assert_eq!(kept(&town), names, "{db_mode:?}");
+        assert_eq!(status(&town.register(&says(2, ""))), "200");
+        assert_eq!(kept(&town), [], "{db_mode:?}");
+        town.register(&says(3, ";audio"));
+        assert_eq!(kept(&town), names[1..], "{db_mode:?}");
+        town.register(&says(4, ";expires=0"));
+        assert_eq!(kept(&town), [], "{db_mode:?}");
+    }
+}
+
+#[test]
 fn another_writer_of_the_database_is_seen() {
     let house = stored(DbMode::DatabaseOnly);
     let mut one = Town::new(2, &house);

@@ -5,7 +5,6 @@
 
 use super::api::Kind;
 use super::record::Purpose;
-use crate::auth::Challenger;
 use strowger_sip::message::{HeaderName, Message};
 use strowger_sip::module::Heard;
 use strowger_sip::time::{Duration, secs};
@@ -21,7 +20,7 @@ pub(super) enum Verdict {
     /// It is done.
     Done,
     /// Prove who asks.
-    Challenged(Challenger),
+    Challenged,
     /// Ask for at least so many seconds.
     TooBrief(u32),
     /// What the request was about is not there.
@@ -53,8 +52,7 @@ pub(super) fn judge(kind: Kind, purpose: Purpose, heard: Heard<'_>) -> Verdict {
         (100..=199, _) => Verdict::Provisional,
         (200..=299, _) => Verdict::Done,
         (300..=399, _) => elsewhere(message),
-        (401, _) => Verdict::Challenged(Challenger::Www),
-        (407, _) => Verdict::Challenged(Challenger::Proxy),
+        (401 | 407, _) => Verdict::Challenged,
         (423, _) => match message.number(HeaderName::MinExpires, u32::MAX) {
             Ok(Some(least)) => Verdict::TooBrief(least),
             Ok(None) | Err(_) => Verdict::Refused,
@@ -118,8 +116,8 @@ mod tests {
                 Verdict::Elsewhere("sip:p@192.0.2.9".into()),
             ),
             (302, "", P, Begin, Verdict::Refused),
-            (401, "", P, Modify, Verdict::Challenged(Challenger::Www)),
-            (407, "", S, Begin, Verdict::Challenged(Challenger::Proxy)),
+            (401, "", P, Modify, Verdict::Challenged),
+            (407, "", S, Begin, Verdict::Challenged),
             (412, "", P, Modify, Verdict::Gone),
             (412, "", P, Begin, Verdict::Refused),
             (423, "Min-Expires: 600\r\n", S, Begin, Verdict::TooBrief(600)),

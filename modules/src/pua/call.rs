@@ -316,7 +316,7 @@ impl Pua {
             rebuilds: 0,
             timer: None,
             least_expires: 0,
-            challenge: None,
+            session: None,
             flights: 0,
             is_dirty: false,
             is_stored: false,

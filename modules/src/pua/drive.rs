@@ -173,10 +173,7 @@ impl Pua {
 
     /// The record is of no use any longer.
     pub(super) fn forget(&mut self, host: &mut impl Host<Pua>, id: RecordId, ended: &Ended) {
-        let Some(record) = self.table.remove(id) else { return };
-        if let Some((timer, _)) = record.timer {
-            host.cancel(timer);
-        }
+        let Some(record) = self.discard(host, id) else { return };
         if let Some(subscribing) = record.subscribing() {
             for leg in [&subscribing.leg, &subscribing.former].into_iter().flatten() {
                 self.linger(host.now(), &leg.call_id);

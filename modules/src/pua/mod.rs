@@ -42,16 +42,16 @@ pub use package::{
 pub use record::{RecordId, RecordMark};
 pub use request::{PuaOf, PuaRequest};
 pub use row::{PUA, PuaRow, Row};
-pub use settings::{Account, DbMode, Settings};
+pub use settings::{DbMode, Settings};
 pub use source::Source;
-pub use store::SleeperId;
+pub use store::{ReadingId, SleeperId};
 
 use command::Tickets;
 use notify::{Asker, Lingering};
 use std::rc::Rc;
 use strowger_sip::engine::slots::ServerId;
 use strowger_sip::module::{
-    Arrived, Command, CommandNote, Configured, Event, Fault, Heard, Host, MetricNote, Module,
+    Arrived, Command, CommandNote, Configured, Ears, Event, Fault, Heard, Host, MetricNote, Module,
     NodeFacts, Verdict,
 };
 use strowger_sip::routing::Reply;
@@ -134,7 +134,7 @@ pub enum Timer {
     /// One that only storage keeps has.
     Sleeper(SleeperId),
     /// Storage did not answer in time.
-    Reading(u64),
+    Reading(ReadingId),
     /// Changes are written.
     Flush,
 }
@@ -246,7 +246,7 @@ impl Module for Pua {
         match timer {
             Timer::Record(id) => self.due(host, id),
             Timer::Sleeper(id) => self.wake_sleeper(host, id),
-            Timer::Reading(ticket) => self.reading_failed(host, ticket),
+            Timer::Reading(id) => self.reading_failed(host, id),
             Timer::Flush => self.flush(host),
         }
     }
@@ -270,6 +270,11 @@ impl Module for Pua {
 
     fn row(&mut self, host: &mut impl Host<Self>, row: Row) {
         self.on_row(host, row);
+    }
+
+    fn hears(&self, ears: &mut Ears) {
+        ears.hear::<SendPublish>();
+        ears.hear::<SendSubscribe>();
     }
 
     fn event(&mut self, host: &mut impl Host<Self>, event: &Event) {

@@ -32,13 +32,54 @@ impl Pua {
         purpose: Purpose,
         again: Option<&Flight>,
     ) -> Option<Ready> {
-        let has_body = match purpose {
-            Purpose::Begin | Purpose::Modify => true,
-            Purpose::Refresh | Purpose::End | Purpose::EndFormer => false,
+        let body = match purpose.has_body() {
+            true => self.document(host, id, again.is_some())?,
+            false => Vec::new(),
         };
-        let body = if has_body { self.document(host, id, again.is_some())? } else { Vec::new() };
-        let now = host.now();
-        let record = self.table.get(id)?;
+        let (now, record) = (host.now(), self.table.get(id)?);
+        let (mut lines, expires) = self.publish_lines(record, purpose, now)?;
+        let proxy = record.outbound_proxy.as_deref();
+        let proxy = proxy.or(self.settings.outbound_proxy.as_deref()).map(str::to_owned);
+        let redirect = again.and_then(|again| again.redirect.clone());
+        let presentity = record.series.presentity.to_string();
+        let (body_number, life, number) = (record.body, record.life, record.flights);
+        let request_uri = redirect.clone().unwrap_or_else(|| presentity.clone());
+        let next_hop = redirect.or(proxy).unwrap_or_else(|| presentity.clone());
+        self.write_credentials(id, ("PUBLISH", &request_uri, &body), &mut lines);
+        let ids = match again {
+            Some(again) => (again.call_id.clone(), again.own_tag.clone(), again.cseq + 1),
+            None => {
+                let tag = format!("{:016x}", host.entropy().next_u64());
+                (new_call_id(host), tag, FIRST_CSEQ)
+            }
+        };
+        let flight = Flight {
+            expires,
+            body: body_number,
+            life,
+            ..Flight::new((number, purpose), ids, now, again)
+        };
+        let bytes = write(&Parts {
+            method: "PUBLISH",
+            request_uri: &request_uri,
+            routes: "",
+            to: (&presentity, ""),
+            from: (&presentity, &flight.own_tag),
+            call_id: &flight.call_id,
+            cseq: flight.cseq,
+            lines: &lines,
+            body: &body,
+        });
+        Some(Ready { bytes, next_hop, flight })
+    }
+
+    /// The lines of a PUBLISH for this purpose, and how long it asks for.
+    fn publish_lines(
+        &self,
+        record: &Record,
+        purpose: Purpose,
+        now: Instant,
+    ) -> Option<(String, u32)> {
         let publishing = record.publishing()?;
         let package = self.packages.get(record.series.event)?;
         let expires = match purpose {
@@ -56,54 +97,13 @@ impl Pua {
         if let Some(etag) = etag {
             let _ = write!(lines, "SIP-If-Match: {etag}\r\n");
         }
-        if has_body {
+        if purpose.has_body() {
             let content_type = publishing.content_type.as_deref();
             let content_type = content_type.or(package.content_type.as_deref())?;
             let _ = write!(lines, "Content-Type: {content_type}\r\n");
         }
         lines.push_str(&record.extra_headers);
-        let proxy = record.outbound_proxy.as_deref();
-        let proxy = proxy.or(self.settings.outbound_proxy.as_deref()).map(str::to_owned);
-        let redirect = again.and_then(|again| again.redirect.clone());
-        let presentity = record.series.presentity.to_string();
-        let (body_number, life, number) = (record.body, record.life, record.flights);
-        let request_uri = redirect.clone().unwrap_or_else(|| presentity.clone());
-        let next_hop = redirect.clone().or(proxy).unwrap_or_else(|| presentity.clone());
-        self.write_credentials(host, id, ("PUBLISH", &request_uri), &mut lines);
-        let (call_id, own_tag, cseq) = match again {
-            Some(again) => (again.call_id.clone(), again.own_tag.clone(), again.cseq + 1),
-            None => {
-                let tag = format!("{:016x}", host.entropy().next_u64());
-                (new_call_id(host), tag, FIRST_CSEQ)
-            }
-        };
-        let bytes = write(&Parts {
-            method: "PUBLISH",
-            request_uri: &request_uri,
-            routes: "",
-            to: (&presentity, ""),
-            from: (&presentity, &own_tag),
-            call_id: &call_id,
-            cseq,
-            lines: &lines,
-            body: &body,
-        });
-        let flight = Flight {
-            number,
-            purpose,
-            call_id,
-            own_tag,
-            cseq,
-            sent: now,
-            expires,
-            body: body_number,
-            life,
-            waiter: None,
-            proofs: again.map_or(0, |again| again.proofs),
-            was_brief: again.is_some_and(|again| again.was_brief),
-            redirect,
-        };
-        Some(Ready { bytes, next_hop, flight })
+        Some((lines, expires))
     }
 
     /// The document to send; counted, unless the same one is sent again.

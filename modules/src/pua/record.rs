@@ -7,7 +7,7 @@
 
 use super::api::{Kind, Wanted};
 use super::series::Series;
-use crate::auth::client::Challenge;
+use crate::uac::Session;
 use strowger_sip::shard::ShardId;
 use strowger_sip::time::{Duration, Instant};
 use strowger_sip::transaction::{Id, Slab};
@@ -157,6 +157,16 @@ pub(super) enum Purpose {
     EndFormer,
 }
 
+impl Purpose {
+    /// Whether a PUBLISH for it carries a document.
+    pub(super) fn has_body(self) -> bool {
+        match self {
+            Purpose::Begin | Purpose::Modify => true,
+            Purpose::Refresh | Purpose::End | Purpose::EndFormer => false,
+        }
+    }
+}
+
 /// A request that is under way.
 #[derive(Clone, Debug)]
 pub(super) struct Flight {
@@ -175,6 +185,32 @@ pub(super) struct Flight {
     pub(super) proofs: u8,
     pub(super) was_brief: bool,
     pub(super) redirect: Option<String>,
+}
+
+impl Flight {
+    /// A request with this Call-ID, tag and number; `again` is the one that it repeats.
+    pub(super) fn new(
+        (number, purpose): (u32, Purpose),
+        (call_id, own_tag, cseq): (String, String, u32),
+        sent: Instant,
+        again: Option<&Flight>,
+    ) -> Flight {
+        Flight {
+            number,
+            purpose,
+            call_id,
+            own_tag,
+            cseq,
+            sent,
+            expires: 0,
+            body: 0,
+            life: 0,
+            waiter: None,
+            proofs: again.map_or(0, |again| again.proofs),
+            was_brief: again.is_some_and(|again| again.was_brief),
+            redirect: again.and_then(|again| again.redirect.clone()),
+        }
+    }
 }
 
 /// A record.
@@ -201,8 +237,8 @@ pub(super) struct Record {
     pub(super) timer: Option<(TimerId, Instant)>,
     /// What the server has said is the least.
     pub(super) least_expires: u32,
-    /// The last challenge and how often it was answered.
-    pub(super) challenge: Option<Box<(Challenge, crate::auth::Challenger, u32)>>,
+    /// What answers the last challenge.
+    pub(super) session: Option<Box<Session>>,
     pub(super) flights: u32,
     pub(super) is_dirty: bool,
     pub(super) is_stored: bool,

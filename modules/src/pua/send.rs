@@ -9,10 +9,9 @@ use super::answer::{self, Verdict};
 use super::api::{Answered, Ended, Kind};
 use super::record::{Flight, Matter, Purpose, Record, RecordId, Until};
 use super::{Pua, Token};
-use crate::auth::Challenger;
-use crate::auth::client::{self, Proof};
+use crate::uac::{Said, Session, choose, cnonce, read_challenges};
 use std::fmt::Write;
-use strowger_sip::message::{HeaderName, Message};
+use strowger_sip::message::Message;
 use strowger_sip::module::host::NotSent;
 use strowger_sip::module::{Heard, Host, Reach};
 use strowger_sip::shard::{ShardId, ShardMap};
@@ -173,8 +172,8 @@ impl Pua {
         let purpose = flight.purpose;
         match (verdict, message) {
             (Verdict::Done, Some(message)) => self.done(host, id, flight, message),
-            (Verdict::Challenged(by), Some(message)) => {
-                if !self.challenged(id, &flight, by, message) {
+            (Verdict::Challenged, Some(message)) => {
+                if !self.challenged(host, id, &flight, message) {
                     return self.failed(host, id, flight, (status, Some(message)));
                 }
                 flight.proofs += 1;
@@ -323,57 +322,41 @@ impl Pua {
         });
     }
 
-    /// Keeps a challenge that can be answered.
+    /// Keeps what answers a challenge, if anything does.
     fn challenged(
         &mut self,
+        host: &mut impl Host<Pua>,
         id: RecordId,
         flight: &Flight,
-        by: Challenger,
         message: Message<'_>,
     ) -> bool {
-        let header = match by {
-            Challenger::Www => HeaderName::WwwAuthenticate,
-            Challenger::Proxy => HeaderName::ProxyAuthenticate,
-        };
-        // Several challenges may stand in several fields, each field one challenge.
-        let values = message.headers(header).map(|field| field.value);
-        let settings = &self.settings;
-        let challenge = client::strongest(values, |realm| settings.account(realm).is_some());
-        let (Some(challenge), Some(record)) = (challenge, self.table.get_mut(id)) else {
-            return false;
-        };
-        if flight.proofs >= PROOFS_MAX || (flight.proofs > 0 && !challenge.is_stale) {
-            record.challenge = None;
+        let chosen = choose(read_challenges(message), self.settings.accounts.iter());
+        let Some(record) = self.table.get_mut(id) else { return false };
+        let before = record.session.take();
+        let Some(chosen) = chosen.filter(|_| flight.proofs < PROOFS_MAX) else { return false };
+        // Only a stale nonce excuses an answer that was refused.
+        let of_same = before.is_some_and(|session| session.is_of(&chosen.0));
+        if flight.proofs > 0 && of_same && !chosen.0.stale {
             return false;
         }
-        record.challenge = Some(Box::new((challenge, by, 0)));
+        let (high, low) = host.entropy().keys();
+        record.session = Some(Box::new(Session::new(chosen, cnonce([high, low]))));
         true
     }
 
     /// Writes the credentials that the last challenge asked for, if there was one.
     pub(super) fn write_credentials(
         &mut self,
-        host: &mut impl Host<Pua>,
         id: RecordId,
-        (method, uri): (&str, &str),
+        (method, uri, body): (&str, &str, &[u8]),
         lines: &mut String,
     ) {
-        let cnonce = format!("{:016x}", host.entropy().next_u64());
-        let Some(record) = self.table.get_mut(id) else { return };
-        let Some(challenge) = &mut record.challenge else { return };
-        let (challenge, by, count) = &mut **challenge;
-        let Some(account) = self.settings.account(&challenge.realm) else { return };
-        *count += 1;
-        let proof = Proof {
-            user: &account.user,
-            password: &account.password,
-            method,
-            uri,
-            cnonce: &cnonce,
-            count: *count,
-        };
-        let header = by.credentials_header().canonical();
-        let _ = write!(lines, "{header}: {}\r\n", client::answer(challenge, &proof));
+        let session = self.table.get_mut(id).and_then(|record| record.session.as_mut());
+        let Some(session) = session else { return };
+        let said = Said { method: method.as_bytes(), uri: uri.as_bytes(), body };
+        let (name, value) = session.next(said);
+        // Writing to a string cannot fail.
+        let _ = write!(lines, "{name}: {}\r\n", String::from_utf8_lossy(&value));
     }
 
     /// How long a request asks for, in seconds.

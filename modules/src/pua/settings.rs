@@ -6,6 +6,7 @@
 use super::package::EventId;
 use super::write::is_writable_uri;
 use crate::elsewhere::{self, Anyway, Elsewhere};
+use crate::uac::{Credential, Secret};
 use strowger_sip::settings::{Section, Unit};
 use strowger_sip::time::{Duration, secs};
 
@@ -21,18 +22,8 @@ pub enum DbMode {
     Database,
 }
 
-/// Who this node is for servers that challenge it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
-    /// The realm; `*` for any.
-    pub realm: String,
-    /// The user.
-    pub user: String,
-    /// Its password.
-    pub password: String,
-}
-
 /// The module's settings.
+#[doc = include_str!("parameters.md")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `min_expires`: the least that a PUBLISH or SUBSCRIBE asks for, removals excepted.
@@ -61,7 +52,7 @@ pub struct Settings {
     /// `compat_expires`: Expires says a little more than is wanted, as Kamailio does it.
     pub compat_expires: bool,
     /// `[[pua.accounts]]`.
-    pub accounts: Vec<Account>,
+    pub accounts: Vec<Credential>,
 }
 
 impl Default for Settings {
@@ -151,26 +142,33 @@ impl Settings {
             _ => true,
         }
     }
-
-    /// Who this node is in this realm.
-    pub fn account(&self, realm: &str) -> Option<&Account> {
-        self.accounts.iter().find(|account| account.realm == realm || account.realm == "*")
-    }
 }
 
-fn account(section: &mut Section<'_>) -> Account {
+/// Who this node is for servers that challenge it: `realm` (every one without it), `user`, and
+/// `password` or `ha1`.
+fn account(section: &mut Section<'_>) -> Credential {
     let mut quotable = |key: &'static str| {
-        let text = section.string(key);
-        let is_good = |text: &String| {
-            !text.is_empty() && !text.chars().any(|c| c.is_control() || "\"\\".contains(c))
-        };
-        if !text.as_ref().is_some_and(is_good) {
+        let text = section.string(key).unwrap_or_default();
+        if text.chars().any(|c| c.is_control() || matches!(c, '"' | '\\')) {
             section.problem(key, "cannot be used", "a text without quotes and backslashes");
         }
-        text.unwrap_or_default()
+        text
     };
     let (realm, user) = (quotable("realm"), quotable("user"));
-    Account { realm, user, password: section.string("password").unwrap_or_default() }
+    if user.is_empty() {
+        section.problem("user", "missing", "the digest username");
+    }
+    let mut secret = Secret::password(&section.string("password").unwrap_or_default());
+    if let Some(ha1) = section.string("ha1") {
+        match secret.clone().with_ha1(&ha1) {
+            Some(both) => secret = both,
+            None => section.problem("ha1", "no hash", "32 or 64 hexadecimal digits"),
+        }
+    }
+    if secret.is_empty() {
+        section.problem("password", "missing", "`password` or `ha1`");
+    }
+    Credential { user, realm, secret }
 }
 
 fn sip_uri(text: &str) -> Result<String, String> {

@@ -29,6 +29,8 @@ const FLUSH_PAUSE: Duration = ms(20);
 const PATIENCE: Duration = secs(5);
 /// Most calls that wait for one row.
 const QUEUED_MAX: usize = 8;
+/// Most reads under way. A guess: what a slow database leaves behind in the time of [`PATIENCE`].
+const READINGS_MAX: usize = 65_536;
 /// How soon after a start what is due is sent at the latest, so that not all is sent at once.
 const START_SPREAD: Duration = secs(2);
 /// A dialog's numbers go on so much higher after a restart: the last ones may not be in its row.
@@ -55,10 +57,16 @@ pub(super) enum Queued {
     Publication(Publication, ShardId),
 }
 
+/// Marks ids of reads.
+#[derive(Debug)]
+pub enum ReadingMark {}
+
+/// Names a read under way.
+pub type ReadingId = Id<ReadingMark>;
+
 /// A read under way.
 #[derive(Debug)]
 struct Reading {
-    ticket: u64,
     name: Box<str>,
     timer: TimerId,
     queued: Vec<Queued>,
@@ -70,8 +78,9 @@ pub(super) struct Store {
     is_on: bool,
     dirty: VecDeque<RecordId>,
     last_version: u64,
-    next_ticket: u64,
-    readings: Vec<Reading>,
+    readings: Slab<Reading, ReadingMark>,
+    /// Which read is under way for a name.
+    reads: Map<Box<str>, ReadingId>,
     sleepers: Slab<Sleeper, SleeperMark>,
     asleep: Map<Box<str>, SleeperId>,
     /// Where writing everything again has got to.
@@ -84,8 +93,8 @@ impl Store {
             is_on,
             dirty: VecDeque::new(),
             last_version: 0,
-            next_ticket: 0,
-            readings: Vec::new(),
+            readings: Slab::new(0, READINGS_MAX),
+            reads: Map::new((0, 0)),
             sleepers: Slab::new(0, u32::MAX as usize - 1),
             asleep: Map::new((0, 0)),
             resync: None,
@@ -96,6 +105,7 @@ impl Store {
 impl Pua {
     pub(super) fn start_store(&mut self, host: &mut impl Host<Pua>) {
         self.store.asleep = Map::new(host.entropy().keys());
+        self.store.reads = Map::new(host.entropy().keys());
         if let Some(period) = self.settings.update_period.filter(|_| self.store.is_on) {
             host.arm(host.now() + period, Timer::Flush);
         }
@@ -225,7 +235,7 @@ impl Pua {
                 self.counters.rows_refused += 1;
                 return;
             }
-            self.table.remove(id);
+            self.discard(host, id);
         }
         if self.is_database() && row.series.kind == Kind::Publication {
             let spread = START_SPREAD.as_millis() as u64;
@@ -233,8 +243,22 @@ impl Pua {
             return self.sleep(host, &name, due);
         }
         if let Some(id) = self.restore(host, row) {
+            if !row.is_named {
+                // From here on it has a row with a name.
+                self.changed(host, id);
+            }
             self.drive(host, id);
         }
+    }
+
+    /// Takes a record out of memory and leaves its row alone.
+    pub(super) fn discard(&mut self, host: &mut impl Host<Pua>, id: RecordId) -> Option<Record> {
+        let record = self.table.remove(id)?;
+        if let Some((timer, _)) = record.timer {
+            host.cancel(timer);
+        }
+        self.in_flight -= usize::from(record.flight.is_some()).min(self.in_flight);
+        Some(record)
     }
 
     /// Makes a record of a row.
@@ -396,10 +420,10 @@ impl Pua {
         if !can_sleep || !self.is_database() {
             return;
         }
-        let Some(record) = self.table.remove(id) else { return };
-        let Some((timer, due)) = record.timer else { return };
-        host.cancel(timer);
-        self.sleep(host, &record.name, due);
+        let due = self.table.get(id).and_then(|record| record.timer).map(|(_, due)| due);
+        if let Some((record, due)) = self.discard(host, id).zip(due) {
+            self.sleep(host, &record.name, due);
+        }
     }
 
     fn sleep(&mut self, host: &mut impl Host<Pua>, name: &str, due: Instant) {
@@ -424,8 +448,9 @@ impl Pua {
     pub(super) fn wake_sleeper(&mut self, host: &mut impl Host<Pua>, id: SleeperId) {
         let Some(sleeper) = self.store.sleepers.remove(id) else { return };
         self.store.asleep.remove(&sleeper.name);
-        if self.table.named(&sleeper.name).is_none() {
-            self.read(host, &sleeper.name);
+        if self.table.named(&sleeper.name).is_none() && self.read(host, &sleeper.name).is_none() {
+            let due = host.now() + READ_AGAIN_AFTER;
+            self.sleep(host, &sleeper.name, due);
         }
     }
 
@@ -434,39 +459,35 @@ impl Pua {
         &mut self,
         host: &mut impl Host<Pua>,
         name: &str,
-    ) -> Result<Option<u64>, Refused> {
+    ) -> Result<Option<ReadingId>, Refused> {
         if !self.is_database() || self.table.named(name).is_some() {
             return Ok(None);
         }
-        if self.store.readings.len() >= self.settings.records_max {
-            return Err(Refused::Full);
-        }
-        Ok(Some(self.read(host, name)))
+        self.read(host, name).map(Some).ok_or(Refused::Full)
     }
 
-    fn read(&mut self, host: &mut impl Host<Pua>, name: &str) -> u64 {
-        let under_way = self.store.readings.iter().find(|reading| *reading.name == *name);
-        if let Some(reading) = under_way {
-            return reading.ticket;
+    /// Reads a row, unless it is being read; `None` when too many are.
+    fn read(&mut self, host: &mut impl Host<Pua>, name: &str) -> Option<ReadingId> {
+        if let Some(id) = self.store.reads.get(name) {
+            return Some(*id);
         }
-        self.store.next_ticket += 1;
-        let ticket = self.store.next_ticket;
-        let timer = host.arm(host.now() + PATIENCE, Timer::Reading(ticket));
-        self.store.readings.push(Reading { ticket, name: name.into(), timer, queued: Vec::new() });
-        host.store(Row::Find(name.to_owned(), Ticket(ticket)));
-        ticket
+        let id = self.store.readings.insert_with(|id| Reading {
+            name: name.into(),
+            timer: host.arm(host.now() + PATIENCE, Timer::Reading(id)),
+            queued: Vec::new(),
+        })?;
+        self.store.reads.insert(name.into(), id);
+        host.store(Row::Find(name.to_owned(), Ticket(id.as_u64())));
+        Some(id)
     }
 
     /// Lets a call wait for its row.
     pub(super) fn queue(
         &mut self,
-        ticket: u64,
+        id: ReadingId,
         queued: Queued,
     ) -> Result<super::api::Taken, Refused> {
-        let mut readings = self.store.readings.iter_mut();
-        let Some(reading) = readings.find(|reading| reading.ticket == ticket) else {
-            return Err(Refused::NoStorage);
-        };
+        let reading = self.store.readings.get_mut(id).ok_or(Refused::NoStorage)?;
         if reading.queued.len() >= QUEUED_MAX {
             return Err(Refused::Full);
         }
@@ -474,15 +495,15 @@ impl Pua {
         Ok(super::api::Taken::Accepted)
     }
 
-    fn take_reading(&mut self, host: &mut impl Host<Pua>, ticket: u64) -> Option<Reading> {
-        let place = self.store.readings.iter().position(|reading| reading.ticket == ticket)?;
-        let reading = self.store.readings.swap_remove(place);
+    fn take_reading(&mut self, host: &mut impl Host<Pua>, id: ReadingId) -> Option<Reading> {
+        let reading = self.store.readings.remove(id)?;
+        self.store.reads.remove(&reading.name);
         host.cancel(reading.timer);
         Some(reading)
     }
 
     fn found(&mut self, host: &mut impl Host<Pua>, ticket: Ticket, rows: Vec<PuaRow>) {
-        let Some(reading) = self.take_reading(host, ticket.0) else { return };
+        let Some(reading) = self.take_reading(host, ReadingId::from_u64(ticket.0)) else { return };
         self.end_sleep(host, &reading.name);
         let id = match rows.first() {
             Some(row) if self.table.named(&reading.name).is_none() => {
@@ -512,8 +533,8 @@ impl Pua {
     }
 
     /// Storage has not answered.
-    pub(super) fn reading_failed(&mut self, host: &mut impl Host<Pua>, ticket: u64) {
-        let Some(reading) = self.take_reading(host, ticket) else { return };
+    pub(super) fn reading_failed(&mut self, host: &mut impl Host<Pua>, id: ReadingId) {
+        let Some(reading) = self.take_reading(host, id) else { return };
         if self.table.named(&reading.name).is_none() {
             let due = host.now() + READ_AGAIN_AFTER;
             self.sleep(host, &reading.name, due);

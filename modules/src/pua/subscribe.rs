@@ -7,9 +7,9 @@
 
 use super::Pua;
 use super::drive::refresh_after;
-use super::record::{Flight, Leg, Purpose, RecordId};
+use super::record::{Flight, Leg, Purpose, Record, RecordId, Subscribing};
 use super::send::{Ready, new_call_id};
-use super::write::{Parts, TEXT_BYTES_MAX, is_writable_uri, way, write};
+use super::write::{Parts, TEXT_BYTES_MAX, Way, is_writable_uri, way, write};
 use std::fmt::Write;
 use strowger_sip::message::{Message, NameAddrs};
 use strowger_sip::module::Host;
@@ -34,80 +34,69 @@ impl Pua {
         purpose: Purpose,
         again: Option<&Flight>,
     ) -> Option<Ready> {
-        let now = host.now();
-        let record = self.table.get(id)?;
+        let (now, record) = (host.now(), self.table.get(id)?);
         let subscribing = record.subscribing()?;
-        let package = self.packages.get(record.series.event)?;
         let leg = match purpose {
             Purpose::Begin => None,
             Purpose::EndFormer => Some(subscribing.former.as_ref()?),
             Purpose::Modify | Purpose::Refresh | Purpose::End => Some(subscribing.leg.as_ref()?),
         };
-        let expires = match purpose {
-            Purpose::End | Purpose::EndFormer => 0,
-            Purpose::Begin | Purpose::Modify | Purpose::Refresh => self.expires_of(record, now),
-        };
-        let mut lines = format!(
-            "Event: {}\r\nContact: <{}>\r\nExpires: {expires}\r\n",
-            package.name, subscribing.contact
-        );
-        if let Some(accept) = &package.accept {
-            let _ = write!(lines, "Accept: {accept}\r\n");
-        }
-        lines.push_str(&record.extra_headers);
-        let presentity = record.series.presentity.to_string();
-        let watcher = record.series.watcher.to_string();
-        let redirect = again.and_then(|again| again.redirect.clone());
         let way = match leg {
             Some(leg) => way(&leg.target, &leg.routes)?,
-            None => {
-                let target =
-                    redirect.clone().or(subscribing.remote_target.as_deref().map(str::to_owned));
-                let request_uri = target.unwrap_or_else(|| presentity.clone());
-                let proxy = record.outbound_proxy.as_deref().filter(|_| redirect.is_none());
-                let next_hop = proxy.map_or_else(|| request_uri.clone(), str::to_owned);
-                super::write::Way { request_uri, routes: String::new(), next_hop }
-            }
+            None => first_way(record, subscribing, again),
         };
+        let (mut lines, expires) = self.subscribe_lines(record, purpose, now)?;
+        let presentity = record.series.presentity.to_string();
+        let watcher = record.series.watcher.to_string();
         let peer_tag = leg.map_or(String::new(), |leg| leg.peer_tag.clone());
         let begun = leg.map(|leg| (leg.call_id.clone(), leg.own_tag.clone(), leg.cseq));
         let begun = begun.or(again.map(|it| (it.call_id.clone(), it.own_tag.clone(), it.cseq)));
         let (life, number) = (record.life, record.flights);
-        let (call_id, own_tag, cseq) = match begun {
+        let ids = match begun {
             Some((call_id, own_tag, cseq)) => (call_id, own_tag, cseq.wrapping_add(1)),
             None => {
                 let tag = format!("{:016x}", host.entropy().next_u64());
                 (new_call_id(host), tag, 1)
             }
         };
-        self.write_credentials(host, id, ("SUBSCRIBE", &way.request_uri), &mut lines);
+        self.write_credentials(id, ("SUBSCRIBE", &way.request_uri, b""), &mut lines);
+        let flight = Flight { expires, life, ..Flight::new((number, purpose), ids, now, again) };
         let bytes = write(&Parts {
             method: "SUBSCRIBE",
             request_uri: &way.request_uri,
             routes: &way.routes,
             to: (&presentity, &peer_tag),
-            from: (&watcher, &own_tag),
-            call_id: &call_id,
-            cseq,
+            from: (&watcher, &flight.own_tag),
+            call_id: &flight.call_id,
+            cseq: flight.cseq,
             lines: &lines,
             body: b"",
         });
-        let flight = Flight {
-            number,
-            purpose,
-            call_id,
-            own_tag,
-            cseq,
-            sent: now,
-            expires,
-            body: 0,
-            life,
-            waiter: None,
-            proofs: again.map_or(0, |again| again.proofs),
-            was_brief: again.is_some_and(|again| again.was_brief),
-            redirect,
-        };
         Some(Ready { bytes, next_hop: way.next_hop, flight })
+    }
+
+    /// The lines of a SUBSCRIBE for this purpose, and how long it asks for.
+    fn subscribe_lines(
+        &self,
+        record: &Record,
+        purpose: Purpose,
+        now: Instant,
+    ) -> Option<(String, u32)> {
+        let package = self.packages.get(record.series.event)?;
+        let expires = match purpose {
+            Purpose::End | Purpose::EndFormer => 0,
+            Purpose::Begin | Purpose::Modify | Purpose::Refresh => self.expires_of(record, now),
+        };
+        let mut lines = format!(
+            "Event: {}\r\nContact: <{}>\r\nExpires: {expires}\r\n",
+            package.name,
+            record.subscribing()?.contact
+        );
+        if let Some(accept) = &package.accept {
+            let _ = write!(lines, "Accept: {accept}\r\n");
+        }
+        lines.push_str(&record.extra_headers);
+        Some((lines, expires))
     }
 
     /// A SUBSCRIBE has gone out: its dialog is there from here on.
@@ -261,6 +250,16 @@ impl Pua {
         self.table.forget_call(id, &call_id);
         self.changed(host, id);
     }
+}
+
+/// Where a request outside of a dialog goes.
+fn first_way(record: &Record, subscribing: &Subscribing, again: Option<&Flight>) -> Way {
+    let redirect = again.and_then(|again| again.redirect.clone());
+    let proxy = record.outbound_proxy.as_deref().filter(|_| redirect.is_none());
+    let target = redirect.or(subscribing.remote_target.as_deref().map(str::to_owned));
+    let request_uri = target.unwrap_or_else(|| record.series.presentity.to_string());
+    let next_hop = proxy.map_or_else(|| request_uri.clone(), str::to_owned);
+    Way { request_uri, routes: String::new(), next_hop }
 }
 
 impl Leg {

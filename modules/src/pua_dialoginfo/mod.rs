@@ -16,7 +16,7 @@ use crate::pua::bodies::dialog_info::{self, Direction, Party};
 use crate::pua::{EventId, Publication, SendPublish, Source, Wanted};
 use std::rc::Rc;
 use strowger_sip::message::Uri;
-use strowger_sip::module::{Configured, Event, Host, MetricNote, Module, NodeFacts};
+use strowger_sip::module::{Configured, Ears, Event, Host, MetricNote, Module, NodeFacts};
 use strowger_sip::settings::Section;
 
 /// How long the end of a call is published, in seconds.
@@ -222,6 +222,12 @@ impl Module for PuaDialoginfo {
     type Timer = ();
     type Token = ();
     type Row = ();
+
+    fn hears(&self, ears: &mut Ears) {
+        if self.settings.publish {
+            ears.hear::<DialogEvent>();
+        }
+    }
 
     fn event(&mut self, host: &mut impl Host<Self>, event: &Event) {
         if self.settings.publish

@@ -38,7 +38,7 @@ use std::fmt;
 use std::rc::Rc;
 use strowger_sip::date::{Epoch, UnixTime};
 use strowger_sip::module::{
-    Command, CommandNote, Configured, Event, Fault, Host, MetricNote, Module, NodeFacts,
+    Command, CommandNote, Configured, Ears, Event, Fault, Host, MetricNote, Module, NodeFacts,
 };
 use strowger_sip::settings::Section;
 use strowger_sip::shard::ShardId;
@@ -276,6 +276,18 @@ impl Module for PuaReginfo {
         self.publishing = Publishing::new(host.entropy().keys());
         self.echoes = Echoes::new(host.entropy().keys());
         self.start_following(host);
+    }
+
+    fn hears(&self, ears: &mut Ears) {
+        // Without an address there is nobody whom it follows, and nothing comes back.
+        if self.settings.publish_reginfo || self.settings.server_address.is_some() {
+            ears.hear::<ContactEvent>();
+            ears.hear::<Replied>();
+            ears.hear::<Rc<Notified>>();
+            ears.hear::<Report>();
+            ears.hear::<TableFacts>();
+            ears.hear::<AddressFacts>();
+        }
     }
 
     fn event(&mut self, host: &mut impl Host<Self>, event: &Event) {

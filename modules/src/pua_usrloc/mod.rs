@@ -18,7 +18,7 @@ use crate::pua::bodies::pidf::{self, Basic};
 use crate::pua::{EventId, Publication, SendPublish, Source, Wanted};
 use std::rc::Rc;
 use strowger_sip::date::{Epoch, UnixTime};
-use strowger_sip::module::{Configured, Event, Host, MetricNote, Module, NodeFacts};
+use strowger_sip::module::{Configured, Ears, Event, Host, MetricNote, Module, NodeFacts};
 use strowger_sip::settings::Section;
 use strowger_sip::table::Map;
 
@@ -162,6 +162,12 @@ impl Module for PuaUsrloc {
 
     fn start(&mut self, host: &mut impl Host<Self>) {
         self.open = Map::new(host.entropy().keys());
+    }
+
+    fn hears(&self, ears: &mut Ears) {
+        if self.settings.default_domain.is_some() {
+            ears.hear::<ContactEvent>();
+        }
     }
 
     fn event(&mut self, host: &mut impl Host<Self>, event: &Event) {

@@ -172,6 +172,15 @@ impl Storage {
                     self.rows.remove(&key);
                 }
             }
+            Action::Replace(group, rows) => {
+                let of_group = |key: &(&str, String)| {
+                    key.0 == table.name && key.1.starts_with(&format!("{group:?}"))
+                };
+                self.rows.retain(|key, _| !of_group(key));
+                for (number, record) in rows.into_iter().enumerate() {
+                    self.rows.insert((table.name, format!("{group:?}{number}")), (version, record));
+                }
+            }
             Action::RemoveEnded(date) => {
                 let ended = |record: &Record| {
                     let place = table.ends.and_then(|column| table.place(column));

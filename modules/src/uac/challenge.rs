@@ -62,7 +62,7 @@ pub(super) enum Protection {
 
 /// One challenge that can be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Challenge {
+pub(crate) struct Challenge {
     pub(super) by: By,
     /// Between its quotes, escapes as written.
     pub(super) realm: Box<[u8]>,
@@ -71,11 +71,11 @@ pub(super) struct Challenge {
     pub(super) algorithm: Algorithm,
     pub(super) protection: Protection,
     /// The last nonce was too old, the secret right.
-    pub(super) stale: bool,
+    pub(crate) stale: bool,
 }
 
 /// Every challenge of a response that can be answered, in order.
-pub(super) fn read(message: Message<'_>) -> Vec<Challenge> {
+pub(crate) fn read(message: Message<'_>) -> Vec<Challenge> {
     let by = message.status().and_then(|status| By::status(status.code()));
     let Some(by) = by else { return Vec::new() };
     let mut list = Vec::new();
@@ -208,7 +208,7 @@ fn unquoted(value: &[u8]) -> &[u8] {
 
 /// The strongest challenge that one of these credentials answers, the first one of equals; with
 /// whose name and hash.
-pub(super) fn choose<'c>(
+pub(crate) fn choose<'c>(
     challenges: Vec<Challenge>,
     credentials: impl Iterator<Item = &'c Credential> + Clone,
 ) -> Option<(Challenge, String, Hex)> {

@@ -13,6 +13,7 @@ mod by_dialog;
 mod challenge;
 mod cookie;
 mod notes;
+mod own_request;
 mod proof;
 pub mod reg;
 mod request;
@@ -24,12 +25,15 @@ mod settings;
 mod tests;
 
 pub use answer::NotAuthorized;
+pub(crate) use challenge::{choose, read as read_challenges};
+pub use own_request::{OwnRequest, TellWhen};
+pub(crate) use proof::{Said, Session, cnonce};
 pub use reg::{
     Attribute, REGISTRATIONS_MAX, RegEvent, RegState, Registration, RequestBy, Row, Trunk, UACREG,
 };
 pub use request::{NotReplaced, UacOf, UacRequest};
 pub use secret::{Credential, Secret};
-pub use send::{Completed, OwnRequest, ReplyEvent, TellWhen};
+pub use send::{Completed, ReplyEvent};
 pub use settings::{CookieForm, RegSettings, RestoreMode, Settings};
 
 use crate::ask::{AskId, Asks};
@@ -195,6 +199,7 @@ impl Module for Uac {
     const NAME: &'static str = "uac";
     const METRICS: &'static [MetricNote] = notes::METRICS;
     const COMMANDS: &'static [CommandNote] = notes::COMMANDS;
+    const LIVE: &'static [&'static str] = &settings::LIVE;
     type Attached = Attached;
     type Peer = Peer;
     type Timer = Timer;
@@ -280,6 +285,12 @@ impl Module for Uac {
             // This goes to the edge, it never comes from there.
             Row::Wanted => {}
         }
+    }
+
+    fn renew(&mut self, host: &mut impl Host<Self>, fresh: Uac) {
+        let before = Rc::clone(&self.settings);
+        self.settings = Rc::new(before.renewed(&fresh.settings));
+        self.renew_registrations(host, &before.reg.registrations);
     }
 
     fn command(

@@ -15,15 +15,15 @@ const NONCES_MAX: usize = 4096;
 
 /// What a request says that is proved.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Said<'m> {
-    pub(super) method: &'m [u8],
-    pub(super) uri: &'m [u8],
-    pub(super) body: &'m [u8],
+pub(crate) struct Said<'m> {
+    pub(crate) method: &'m [u8],
+    pub(crate) uri: &'m [u8],
+    pub(crate) body: &'m [u8],
 }
 
 /// A challenge with what answers it, for as long as its nonce is good.
 #[derive(Clone)]
-pub(super) struct Session {
+pub(crate) struct Session {
     pub(super) challenge: Challenge,
     user: String,
     ha1: Hex,
@@ -38,12 +38,12 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    pub(super) fn new((challenge, user, ha1): (Challenge, String, Hex), cnonce: String) -> Session {
+    pub(crate) fn new((challenge, user, ha1): (Challenge, String, Hex), cnonce: String) -> Session {
         Session { challenge, user, ha1, cnonce, count: 0 }
     }
 
     /// The header that proves the next request: name and value.
-    pub(super) fn next(&mut self, said: Said<'_>) -> (&'static str, Vec<u8>) {
+    pub(crate) fn next(&mut self, said: Said<'_>) -> (&'static str, Vec<u8>) {
         self.count = self.count.saturating_add(1);
         (self.challenge.by.answer(), self.value(said))
     }
@@ -55,7 +55,7 @@ impl Session {
     }
 
     /// Whether this answers the same challenge.
-    pub(super) fn is_of(&self, challenge: &Challenge) -> bool {
+    pub(crate) fn is_of(&self, challenge: &Challenge) -> bool {
         self.challenge.by == challenge.by && self.challenge.realm == challenge.realm
     }
 
@@ -141,7 +141,7 @@ fn key(session: &Session) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// A cnonce of these random bits.
-pub(super) fn cnonce(random: [u64; 2]) -> String {
+pub(crate) fn cnonce(random: [u64; 2]) -> String {
     let [high, low] = random;
     format!("{high:016x}{low:016x}")
 }

@@ -136,7 +136,38 @@ const ELSEWHERE: [Elsewhere; 5] = [
     ("event_callback", Anyway::Nothing, "the routing's `event`"),
 ];
 
+/// What can change while calls go on: not what cookies of present calls are read with, nor
+/// listeners, nor what an operator switches by command.
+pub(super) const LIVE: [&str; 14] = [
+    "auth_raise_cseq",
+    "auth_rounds_max",
+    "credential",
+    "credential_ha1",
+    "reg_contact_addr",
+    "reg_keep_callid",
+    "reg_random_delay",
+    "reg_retry_interval",
+    "reg_retry_max",
+    "reg_timer_interval",
+    "reg_use_domain",
+    "registration",
+    "reload_delta",
+    "unregister_on_remove",
+];
+
 impl Settings {
+    /// These settings with what can change taken from others.
+    pub(super) fn renewed(&self, fresh: &Settings) -> Settings {
+        let active = self.reg.active;
+        Settings {
+            credentials: fresh.credentials.clone(),
+            rounds_max: fresh.rounds_max,
+            raise_cseq: fresh.raise_cseq,
+            reg: RegSettings { active, ..fresh.reg.clone() },
+            ..self.clone()
+        }
+    }
+
     /// Reads the section; problems are reported through it.
     pub fn from_section(section: &mut Section<'_>) -> Settings {
         let default = Settings::default();

@@ -10,7 +10,7 @@ struct Mine;
 impl Routing for Mine {
     type Modules = ();
 
-    async fn request(&self, request: Request<'_, Self>) -> Result<Answer, Reply> {
+    async fn request(&self, mut request: Request<'_, Self>) -> Result<Answer, Reply> {
         Ok(request.relay_to_target().into())
     }
 

@@ -5,7 +5,7 @@
 //! Invariants: a run is a function of target, count and seed; a failure prints its input.
 
 use super::mutate::{Random, damage};
-use super::{TARGETS, engine};
+use super::{TARGETS, engine, reginfo};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -100,6 +100,7 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
         "uri" => lines().flat_map(uris).collect(),
         "header" => lines().map(<[u8]>::to_vec).collect(),
         "stream" => messages.iter().map(|message| [message, &message[..]].concat()).collect(),
+        "reginfo" => reginfo::documents(),
         "engine" => messages.iter().map(|message| engine::script(message)).collect(),
         _ => messages,
     }

@@ -9,6 +9,7 @@ pub mod engine;
 pub mod header;
 pub mod message;
 pub mod mutate;
+pub mod reginfo;
 pub mod stream;
 pub mod uri;
 
@@ -16,10 +17,11 @@ pub mod uri;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     ("message", message::run),
     ("uri", uri::run),
     ("header", header::run),
     ("stream", stream::run),
+    ("reginfo", reginfo::run),
     ("engine", engine::run),
 ];

@@ -1,5 +1,5 @@
-//! Connection tracking, which SIP has no use for: each datagram costs a look-up, and a table that is
-//! full drops calls.
+//! Connection tracking, which SIP has no use for: each datagram costs a look-up, and a table that
+//! is full drops calls.
 //!
 //! For: finding out whether the node's ports are tracked, and a rule that exempts them.
 //! Not here: firewalls; rules that track other ports stay as they are.
@@ -10,10 +10,10 @@ use crate::finding::{Finding, State};
 
 const ABOUT: About = About {
     knob: "conntrack",
-    why: "a tracked datagram costs a look-up in a table that all cores share, and when the table is \
-          full (nf_conntrack_max) new calls are dropped by the kernel, unanswered",
-    effect: "measured on loopback: 3.7 us for a datagram without rules, 4.2 tracked, 4.3 exempt: the \
-             rule saves the table and its lock, not time. Fastest is no rule that tracks",
+    why: "a tracked datagram costs a look-up in a table that all cores share, and when the table \
+          is full (nf_conntrack_max) new calls are dropped by the kernel, unanswered",
+    effect: "measured on loopback: 3.7 us for a datagram without rules, 4.2 tracked, 4.3 exempt: \
+             the rule saves the table and its lock, not time. Fastest is no rule that tracks",
 };
 /// The table of our own, so that undoing it touches nobody's rules.
 const TABLE: &str = "strowger_notrack";
@@ -119,7 +119,8 @@ mod tests {
         assert_eq!(look_at(None, STATEFUL).state, State::Good);
         assert_eq!(look_at(Some("0"), "").state, State::Good);
         let exempt = format!(
-            "{STATEFUL}\ntable inet x {{\n udp dport {{ 5060, 5080 }} notrack\n udp sport 5060 notrack\n}}"
+            "{STATEFUL}\ntable inet x {{\n udp dport {{ 5060, 5080 }} notrack\n \
+             udp sport 5060 notrack\n}}"
         );
         assert_eq!(look_at(Some("1"), &exempt).state, State::Good);
         let other = exempt.replace("5060", "506");

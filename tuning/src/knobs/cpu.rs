@@ -11,8 +11,8 @@ use crate::finding::{Finding, State};
 const GOVERNOR: About = About {
     knob: "governor",
     why: "a governor that lowers the clock between bursts makes the first messages of each wait",
-    effect: "cited: performance holds the highest frequency the policy allows (kernel documentation, \
-             admin-guide/pm/cpufreq.rst)",
+    effect: "cited: performance holds the highest frequency the policy allows (kernel \
+             documentation, admin-guide/pm/cpufreq.rst)",
 };
 const SLEEP: About = About {
     knob: "c-states",
@@ -24,21 +24,21 @@ const SLEEP: About = About {
 const ISOLATION: About = About {
     knob: "isolation",
     why: "a shard that shares its core with other work is late by as long as that work runs",
-    effect: "cited: isolcpus keeps other tasks off, nohz_full stops the scheduler's tick, 250 or 1000 \
-             a second (kernel documentation, admin-guide/kernel-parameters.txt)",
+    effect: "cited: isolcpus keeps other tasks off, nohz_full stops the scheduler's tick, 250 or \
+             1000 a second (kernel documentation, admin-guide/kernel-parameters.txt)",
 };
 const CLOCK: About = About {
     knob: "clock-source",
-    why: "shards read the clock with every batch; a source that the processor cannot read by itself \
-          makes each reading a system call and a trip to the chipset",
+    why: "shards read the clock with every batch; a source that the processor cannot read by \
+          itself makes each reading a system call and a trip to the chipset",
     effect: "cited: tsc and the hypervisors' pages are read without entering the kernel (vdso(7)), \
              hpet and acpi_pm are not",
 };
 const PAGES: About = About {
     knob: "huge-pages",
-    why: "with `always`, the kernel compacts memory for processes that never asked, and stalls them",
-    effect: "cited: madvise gives huge pages only to memory that asks for them, always may stall on \
-             compaction (kernel documentation, admin-guide/mm/transhuge.rst)",
+    why: "with `always`, the kernel compacts memory for processes that never asked, and stalls",
+    effect: "cited: madvise gives huge pages only to memory that asks for them, always may stall \
+             on compaction (kernel documentation, admin-guide/mm/transhuge.rst)",
 };
 /// Sleeping states that take longer to leave than this are switched off. A guess: well below the
 /// time between two batches under load.
@@ -123,8 +123,8 @@ fn isolation(view: &View<'_>) -> Vec<Finding> {
             let state = if view.cores.iter().all(|core| set.contains(core)) {
                 State::Good
             } else if leaves_none {
-                let cause = "shards run on every core: leave one to the rest of the host with [node] \
-                             cores, then isolate the others";
+                let cause = "shards run on every core: leave one to the rest of the host with \
+                             [node] cores, then isolate the others";
                 State::Absent { cause: cause.to_owned() }
             } else {
                 let advice = format!(

@@ -8,8 +8,8 @@ use crate::finding::{Finding, State};
 
 const MEMLOCK: About = About {
     knob: "memlock",
-    why: "a kernel before 5.12 counts the rings of io_uring as locked memory, and glommio refuses to \
-          start a shard with less than 512 KiB",
+    why: "a kernel before 5.12 counts the rings of io_uring as locked memory, and glommio refuses \
+          to start a shard with less than 512 KiB",
     effect: "not a matter of speed: without it no shard starts",
 };
 const FILES: About = About {
@@ -20,14 +20,14 @@ const FILES: About = About {
 const RING: About = About {
     knob: "io-uring",
     why: "each shard sleeps in a ring of io_uring: without it none starts",
-    effect: "not a matter of speed: a container's filter of system calls may refuse it although the \
-             kernel allows it",
+    effect: "not a matter of speed: a container's filter of system calls may refuse it although \
+             the kernel allows it",
 };
 const BPF: About = About {
     knob: "bpf",
-    why: "a program attached to the sockets finds a datagram's home shard in the kernel; loading it \
-          takes CAP_BPF, or unprivileged_bpf_disabled = 0",
-    effect: "cited: without it each datagram that reaches the wrong core is handed over between cores",
+    why: "a program attached to the sockets finds a datagram's home shard in the kernel; loading \
+          it takes CAP_BPF, or unprivileged_bpf_disabled = 0",
+    effect: "cited: without it each datagram that reaches the wrong core goes from core to core",
 };
 /// Locked memory for 16 shards of 512 KiB: glommio's minimum is for each.
 const MEMLOCK_MIN: u64 = 8 << 20;
@@ -95,9 +95,9 @@ mod tests {
     use crate::host::testing::Folder;
     use crate::knobs::Plan;
 
-    const LIMITS: &str = "Limit                     Soft Limit           Hard Limit           Units\n\
-                          Max open files            1024                 4096                 files\n\
-                          Max locked memory         65536                unlimited            bytes";
+    const LIMITS: &str = "Limit                     Soft Limit  Hard Limit  Units\n\
+                          Max open files            1024        4096        files\n\
+                          Max locked memory         65536       unlimited   bytes";
 
     fn look_at(folder: &Folder, pid: Option<u32>) -> Vec<Finding> {
         let (host, plan) = (folder.host(), Plan { pid, ..Plan::default() });

@@ -10,15 +10,15 @@ use crate::finding::{Finding, State};
 
 const QUEUES: About = About {
     knob: "nic-queues",
-    why: "one receive queue for each shard: fewer, and cores wait for each other's interrupts; more, \
-          and cores that run no shard are interrupted",
+    why: "one receive queue for each shard: fewer, and cores wait for each other's interrupts; \
+          more, and cores that run no shard are interrupted",
     effect: "cited: one queue for each core that handles packets (kernel documentation, \
              networking/scaling.rst)",
 };
 const RSS: About = About {
     knob: "rss",
-    why: "SIP over UDP runs between few addresses: by addresses alone a trunk's packets all fall into \
-          one queue; with the ports (sdfn) its ports are spread",
+    why: "SIP over UDP runs between few addresses: by addresses alone a trunk's packets all fall \
+          into one queue; with the ports (sdfn) its ports are spread",
     effect: "cited: without the ports one source address is one queue (ethtool(8), rx-flow-hash). \
              Fragments carry no ports and go by addresses: keep messages below the MTU",
 };

@@ -154,7 +154,7 @@ impl Pending {
         let bytes = change.bytes();
         let Some(entry) = self.waiting.get_mut(&key) else {
             let most = match change.verb {
-                Verb::Put => self.bytes_max,
+                Verb::Put | Verb::Replace => self.bytes_max,
                 Verb::Remove | Verb::RemoveEnded => self.bytes_max / 4 * REMOVALS_FOURTHS,
             };
             if self.bytes + bytes > most {

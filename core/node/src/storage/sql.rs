@@ -8,6 +8,7 @@
 //! the wrong type is a row that can be reported.
 
 use super::count::Count;
+use super::value::group_of;
 use std::fmt::Write;
 use strowger_sip::storage::{Column, Kind, Table};
 
@@ -137,6 +138,28 @@ impl Dialect {
             "COALESCE((SELECT id FROM {name} WHERE {own}), \
              nextval(pg_get_serial_sequence('{name}', 'id')))"
         )
+    }
+
+    /// Inserts so many rows of a table without a key.
+    pub(super) fn insert(self, table: &Table, rows: usize) -> String {
+        let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+        let mut n = 0;
+        let mut row = || {
+            let one = |column: &Column| {
+                n += 1;
+                self.placeholder(n, column.kind)
+            };
+            format!("({})", table.columns.iter().map(one).collect::<Vec<_>>().join(", "))
+        };
+        let rows: Vec<String> = (0..rows).map(|_| row()).collect();
+        let (name, names) = (self.quote(table.name), self.names(&names));
+        format!("INSERT INTO {name} ({names}) VALUES {}", rows.join(", "))
+    }
+
+    /// Deletes the rows of a group: those with the same values in the first index.
+    pub(super) fn remove_group(self, table: &Table) -> String {
+        let by = self.conditions(table, group_of(table), &mut 0);
+        format!("DELETE FROM {} WHERE {by}", self.quote(table.name))
     }
 
     /// Deletes the rows of so many keys.

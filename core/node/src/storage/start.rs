@@ -200,7 +200,9 @@ async fn prepare<W: Rows>(settings: &StorageSettings) -> Result<Writer, StorageE
     // Without its table a list has its other sources.
     faults.retain(|fault| {
         let SchemaFault::Missing { table } = fault else { return true };
-        tables.iter().any(|known| known.name == *table && !known.key.is_empty())
+        tables
+            .iter()
+            .any(|known| known.name == *table && (known.loaded_at_start || !known.key.is_empty()))
     });
     if !faults.is_empty() {
         return Err(StorageError::Schema { database: database(), faults });

@@ -61,6 +61,8 @@ impl RowKey {
 pub(super) enum Verb {
     Put,
     Remove,
+    /// Of all rows of a group.
+    Replace,
     /// Of all rows of the table that have ended.
     RemoveEnded,
 }
@@ -71,8 +73,8 @@ pub(super) struct Change {
     pub(super) table: &'static Table,
     pub(super) version: Version,
     pub(super) verb: Verb,
-    /// All columns of a row that is put, the key's of one that is removed, or the date by which
-    /// rows have ended.
+    /// All columns of a row that is put, the key's of one that is removed, the group's and then all
+    /// columns of each row that takes its place, or the date by which rows have ended.
     pub(super) values: Vec<Value>,
 }
 
@@ -104,6 +106,7 @@ pub(super) fn check(table: &'static Table, order: Order) -> Result<Work, RowFaul
             (Verb::Put, names, record)
         }
         Action::Remove(record) => (Verb::Remove, table.key.to_vec(), record),
+        Action::Replace(group, rows) => return replacement(table, version, group, rows),
         Action::RemoveEnded(date) => {
             let ends = table.ends.ok_or_else(|| fault(table, "", "", RowCause::Missing))?;
             (Verb::RemoveEnded, vec![ends], vec![Datum::Date(date)])
@@ -119,7 +122,7 @@ pub(super) fn check(table: &'static Table, order: Order) -> Result<Work, RowFaul
     };
     let key_shown = shown_key(table, &names, &record);
     if record.len() != names.len() {
-        return Err(fault(table, &key_shown, table.key[0], RowCause::Missing));
+        return Err(fault(table, &key_shown, first_name(table), RowCause::Missing));
     }
     let mut values = Vec::with_capacity(record.len());
     for (name, datum) in names.iter().zip(record) {
@@ -132,15 +135,58 @@ pub(super) fn check(table: &'static Table, order: Order) -> Result<Work, RowFaul
             table.key.iter().filter_map(|name| values.get(table.place(name)?).cloned()).collect()
         }
         Verb::Remove => values.clone(),
+        Verb::Replace => Vec::new(),
         // No row has a key without values: a later date takes the place of an earlier one.
         Verb::RemoveEnded => Vec::new(),
     };
     Ok(Work::Change(RowKey::new(table, &key), Change { table, version, verb, values }))
 }
 
+/// The column that names a row in reports.
+fn first_name(table: &'static Table) -> &'static str {
+    let group = table.indexes.first().and_then(|index| index.first());
+    table.key.first().or(group).copied().unwrap_or_default()
+}
+
+/// The columns by which rows of a table without a key belong together.
+pub(super) fn group_of(table: &Table) -> &'static [&'static str] {
+    table.indexes.first().copied().unwrap_or_default()
+}
+
+fn replacement(
+    table: &'static Table,
+    version: Version,
+    group: Record,
+    rows: Vec<Record>,
+) -> Result<Work, RowFault> {
+    let names = group_of(table);
+    let key_shown = shown_key(table, names, &group);
+    let missing = |_| fault(table, &key_shown, first_name(table), RowCause::Missing);
+    if names.is_empty() || group.len() != names.len() {
+        return Err(missing(()));
+    }
+    let mut values = Vec::with_capacity(group.len() + rows.len() * table.columns.len());
+    for (name, datum) in names.iter().zip(group) {
+        let column = column(table, name)?;
+        let value = bind(column, datum);
+        values.push(value.map_err(|cause| fault(table, &key_shown, column.name, cause))?);
+    }
+    let key = RowKey::new(table, &values);
+    for row in rows {
+        if row.len() != table.columns.len() {
+            return Err(missing(()));
+        }
+        for (column, datum) in table.columns.iter().zip(row) {
+            let value = bind(column, datum);
+            values.push(value.map_err(|cause| fault(table, &key_shown, column.name, cause))?);
+        }
+    }
+    Ok(Work::Change(key, Change { table, version, verb: Verb::Replace, values }))
+}
+
 fn column(table: &'static Table, name: &str) -> Result<&'static Column, RowFault> {
     let known = table.columns.iter().find(|column| column.name == name);
-    known.ok_or_else(|| fault(table, "", table.key[0], RowCause::Missing))
+    known.ok_or_else(|| fault(table, "", first_name(table), RowCause::Missing))
 }
 
 fn bind(column: &Column, datum: Datum) -> Result<Value, RowCause> {
@@ -182,7 +228,8 @@ fn fault(table: &'static Table, key: &str, column: &'static str, cause: RowCause
 }
 
 fn shown_key(table: &Table, names: &[&str], record: &Record) -> String {
-    let place = names.iter().position(|name| Some(name) == table.key.first());
+    let named = table.key.first().or(group_of(table).first());
+    let place = names.iter().position(|name| Some(name) == named);
     match place.and_then(|place| record.get(place)) {
         Some(Datum::Text(text)) => text.chars().take(KEY_SHOWN_MAX).collect(),
         Some(Datum::Integer(number)) => number.to_string(),
@@ -197,7 +244,7 @@ pub(super) type Texts = Vec<Option<Vec<u8>>>;
 /// the module to refuse it by name.
 pub(super) fn record(table: &'static Table, texts: Texts) -> Result<Record, RowFault> {
     let key = |texts: &Texts| {
-        let place = table.place(table.key.first()?)?;
+        let place = table.place(table.key.first().or(group_of(table).first())?)?;
         let bytes = texts.get(place)?.as_deref()?;
         Some(String::from_utf8_lossy(bytes).chars().take(KEY_SHOWN_MAX).collect())
     };

@@ -9,7 +9,7 @@
 use super::connection::{Connection, Failure};
 use super::pending::{Fate, Taken};
 use super::sql::Dialect;
-use super::value::{Change, Value, Verb};
+use super::value::{Change, Value, Verb, group_of};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,10 +110,16 @@ impl Writer {
     }
 
     async fn write_group(&mut self, verb: Verb, mut changes: &[&Change]) -> Result<(), Failure> {
+        if verb == Verb::Replace {
+            for change in changes {
+                self.replace(change).await?;
+            }
+            return Ok(());
+        }
         while let Some(first) = changes.first() {
             let rows = match verb {
                 Verb::Put | Verb::Remove => STATEMENT_ROWS_MAX.min(1 << changes.len().ilog2()),
-                Verb::RemoveEnded => 1,
+                Verb::RemoveEnded | Verb::Replace => 1,
             };
             let (these, rest) = changes.split_at(rows);
             let sql = self.statement(first.table, verb, rows);
@@ -125,12 +131,31 @@ impl Writer {
         Ok(())
     }
 
+    /// Deletes the rows of a group and inserts others.
+    async fn replace(&mut self, change: &Change) -> Result<(), Failure> {
+        let (table, width) = (change.table, change.table.columns.len().max(1));
+        let (group, mut rest) = change.values.split_at(group_of(table).len());
+        let sql = self.statement(table, Verb::Replace, 0);
+        self.connection.execute(sql, group).await?;
+        while !rest.is_empty() {
+            let rows = STATEMENT_ROWS_MAX.min(1 << (rest.len() / width).max(1).ilog2());
+            let (these, others) = rest.split_at(rest.len().min(rows * width));
+            let sql = self.statement(table, Verb::Replace, rows);
+            self.connection.execute(sql, these).await?;
+            rest = others;
+        }
+        Ok(())
+    }
+
     fn statement(&mut self, table: &'static Table, verb: Verb, rows: usize) -> Arc<str> {
         let dialect = self.connection.dialect();
         let statement =
             self.statements.entry((table.name, verb, rows)).or_insert_with(|| match verb {
                 Verb::Put => dialect.put(table, rows).into(),
                 Verb::Remove => dialect.remove(table, rows).into(),
+                // What takes their place, and first the removal itself.
+                Verb::Replace if rows > 0 => dialect.insert(table, rows).into(),
+                Verb::Replace => dialect.remove_group(table).into(),
                 Verb::RemoveEnded => dialect.remove_ended(table).into(),
             });
         Arc::clone(statement)

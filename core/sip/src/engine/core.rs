@@ -17,9 +17,9 @@ use crate::buffer::{Kept, Pool};
 use crate::entropy::Entropy;
 use crate::message::{Edits, Head, MethodKind, StatusCode};
 use crate::metrics::{Messages, Metrics};
-use crate::module::Event;
 use crate::module::host::NotSent;
 use crate::module::list::Types;
+use crate::module::{Ears, Event};
 use crate::proxy::blocklist::Blocklist;
 use crate::proxy::branch::{Branch, Digest};
 use crate::proxy::held::Holds;
@@ -74,6 +74,8 @@ pub struct Core<S: Types> {
     pub(crate) inbox: VecDeque<S::Peer>,
     /// What modules tell the others of this shard, delivered at the end of the call.
     pub(crate) events: VecDeque<Event>,
+    /// Which of them anybody hears.
+    pub(crate) ears: Ears,
     /// Modules' answers, sent at the end of the call.
     pub(crate) replies: VecDeque<(ServerId, Reply)>,
     /// Responses that modules keep from going upstream.
@@ -155,6 +157,7 @@ impl<S: Types> Core<S> {
             out: Actions::default(),
             inbox: VecDeque::new(),
             events: VecDeque::new(),
+            ears: Ears::default(),
             replies: VecDeque::new(),
             holds: Holds::default(),
             orders: VecDeque::new(),

@@ -355,6 +355,7 @@ impl<R: Routing> Engine<R> {
         state.core.now = now;
         std::mem::swap(&mut state.core.out, out);
         if !std::mem::replace(&mut self.started, true) {
+            state.modules.hears(&mut state.core.ears);
             state.modules.start(&mut state.core);
         }
         work(&mut state);

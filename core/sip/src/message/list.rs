@@ -8,10 +8,10 @@
 
 use std::fmt;
 
-use memchr::{memchr, memchr2, memchr3};
+use memchr::memchr;
 
 use super::error::ParseError;
-use super::octet::{Cursor, is_lws, slice, trim, trim_end};
+use super::octet::{Cursor, find, is_lws, slice, trim, trim_end, trim_start};
 
 /// The values of one field, separated by commas. Empty ones are left out (RFC 3261 has none; `a,,b`
 /// is read as two).
@@ -62,11 +62,11 @@ impl<'a> Iterator for List<'a> {
 fn find_comma(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
-        let found = at + memchr3(b',', b'"', b'<', bytes.get(at..)?)?;
+        let found = at + find(bytes.get(at..)?, [b',', b'"', b'<'])?;
         at = match bytes.get(found)? {
             b',' => return Some(found),
             b'"' => quoted_end(bytes, found)?,
-            _ => found + 1 + memchr(b'>', bytes.get(found + 1..)?)?,
+            _ => found + 1 + find(bytes.get(found + 1..)?, [b'>'])?,
         };
     }
 }
@@ -75,7 +75,7 @@ fn find_comma(bytes: &[u8]) -> Option<usize> {
 pub(super) fn quoted_end(bytes: &[u8], open: usize) -> Option<usize> {
     let mut at = open.checked_add(1)?;
     loop {
-        at += memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        at += find(bytes.get(at..)?, [b'"', b'\\'])?;
         match bytes.get(at)? {
             b'"' => return Some(at + 1),
             _ => at += 2,
@@ -126,7 +126,26 @@ impl<'a> Params<'a> {
     /// The first parameter of that name: `None` when absent, `Some(None)` without value.
     #[inline]
     pub fn get(self, name: &[u8]) -> Option<Option<&'a [u8]>> {
-        self.into_iter().find(|param| param.is(name)).map(|param| param.value)
+        debug_assert!(!name.is_empty(), "a parameter has a name");
+        let mut rest = self.rest;
+        loop {
+            let text = trim_start(rest);
+            if let Some((own, behind)) = text.split_at_checked(name.len())
+                && own.eq_ignore_ascii_case(name)
+            {
+                match trim_start(behind).split_first() {
+                    None | Some((b';', _)) => return Some(None),
+                    Some((b'=', value)) => {
+                        let end = find_semicolon(value).unwrap_or(value.len());
+                        return Some(Some(trim(slice(value, 0, end))));
+                    }
+                    // A longer name begins with this one.
+                    Some(_) => {}
+                }
+            }
+            let end = find_semicolon(rest)?;
+            rest = slice(rest, end + 1, rest.len());
+        }
     }
 
     /// The value of the first parameter of that name.
@@ -191,7 +210,7 @@ impl<'a> Iterator for Params<'a> {
 fn find_semicolon(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
-        let found = at + memchr2(b';', b'"', bytes.get(at..)?)?;
+        let found = at + find(bytes.get(at..)?, [b';', b'"'])?;
         match bytes.get(found)? {
             b';' => return Some(found),
             _ => at = quoted_end(bytes, found)?,
@@ -245,6 +264,29 @@ mod tests {
         assert_eq!(params.value(b"x"), Some(&b"\"1;2\\\";3\""[..]));
         assert_eq!(params.value(b"empty"), Some(&b""[..]));
         assert_eq!(params.count(), 4);
+    }
+
+    #[test]
+    fn one_parameter_is_found_as_it_is_among_all() {
+        for text in [
+            "tag=1",
+            " Tag = 1 ;tag=2",
+            "x;TAG",
+            "tagger=1;tag ;q",
+            "x=\"tag=1;tag=2\";tag=3",
+            "=tag;tag=\";\";tag",
+            ";;tag=",
+            "ta;tag\"x;tag=5\";tag=6",
+            "x=\"never closed;tag=1",
+            "tag\t\r\n =\r\n 7",
+            "",
+        ] {
+            let params = Params::new(text.as_bytes());
+            for name in ["tag", "x", "q"].map(str::as_bytes) {
+                let slowly = params.into_iter().find(|param| param.is(name));
+                assert_eq!(params.get(name), slowly.map(|param| param.value), "{text}");
+            }
+        }
     }
 
     #[test]

@@ -6,12 +6,10 @@
 
 use std::fmt;
 
-use memchr::{memchr, memchr3};
-
 use super::error::ParseError;
 use super::header::HeaderName;
 use super::list::{List, Params, quoted_end};
-use super::octet::{Cursor, is_lws, slice, trim, trim_end};
+use super::octet::{Cursor, find, is_lws, slice, trim, trim_end};
 use super::uri::Uri;
 
 /// A display name, a URI and parameters.
@@ -87,11 +85,11 @@ fn parse(raw: &[u8]) -> Result<NameAddr<'_>, ParseError> {
         return bracketed(raw, display, cursor);
     }
     // In the form without brackets a semicolon ends the URI: a bracket behind it is a parameter's.
-    match memchr3(b'<', b';', b'"', cursor.rest()) {
+    match find(cursor.rest(), [b'<', b';', b'"']) {
         Some(found) if cursor.rest().get(found) == Some(&b'<') => {
             let display = trim_end(slice(cursor.rest(), 0, found));
             // Where values may be a list, a comma outside quotes ends one: nowhere is it a name's.
-            if let Some(comma) = memchr(b',', display) {
+            if let Some(comma) = find(display, [b',']) {
                 cursor.skip(comma);
                 return Err(cursor.unexpected());
             }
@@ -112,7 +110,7 @@ fn bracketed<'a>(
         return Err(cursor.unexpected());
     }
     let uri_offset = cursor.at();
-    let Some(close) = memchr(b'>', cursor.rest()) else {
+    let Some(close) = find(cursor.rest(), [b'>']) else {
         cursor.skip(raw.len());
         return Err(cursor.unexpected());
     };

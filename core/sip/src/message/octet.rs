@@ -4,6 +4,8 @@
 //! Not here: lists and quoted strings (`list.rs`), lines and folding (`head.rs`).
 //! Invariants: a cursor only moves forward, so reading a value is linear in its length.
 
+use wide::u8x16;
+
 use super::error::{ParseCause, ParseError};
 use super::header::HeaderName;
 
@@ -60,6 +62,29 @@ pub(super) fn is(byte: u8, class: u8) -> bool {
 /// Whether all octets belong to a class; true of nothing at all.
 pub(super) fn all(bytes: &[u8], class: u8) -> bool {
     bytes.iter().all(|&byte| is(byte, class))
+}
+
+/// The first of some octets; without a call, for most texts are short.
+#[inline]
+pub(super) fn find<const N: usize>(bytes: &[u8], wanted: [u8; N]) -> Option<usize> {
+    let hits = |block: [u8; 16]| {
+        let block = u8x16::new(block);
+        let one = |found: u8x16, octet| found | block.simd_eq(u8x16::splat(octet));
+        wanted.into_iter().fold(u8x16::splat(0), one).to_bitmask()
+    };
+    let (blocks, rest) = bytes.as_chunks();
+    for (place, block) in blocks.iter().enumerate() {
+        let hits = hits(*block);
+        if hits != 0 {
+            return Some(place * 16 + hits.trailing_zeros() as usize);
+        }
+    }
+    let start = bytes.len() - rest.len();
+    let Some(last) = bytes.last_chunk() else {
+        return rest.iter().position(|byte| wanted.contains(byte));
+    };
+    let hits = hits(*last) >> (16 - rest.len());
+    (hits != 0).then(|| start + hits.trailing_zeros() as usize)
 }
 
 /// Whether every octet is above the blank: neither white space nor a control octet, DEL aside.
@@ -277,6 +302,21 @@ mod tests {
                     bytes[at] = octet;
                     assert_eq!(is_uri_text(&bytes), is(octet, URI), "{octet} at {at} of {length}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_of_some_octets_is_found_wherever_it_stands() {
+        for length in 0..80 {
+            let mut bytes = vec![b';' - 1; length];
+            assert_eq!(find(&bytes, [b';']), None);
+            for at in (0..length).rev() {
+                bytes[at] = if at % 2 == 0 { b';' } else { b'"' };
+                let slowly = |wanted: &[u8]| bytes.iter().position(|byte| wanted.contains(byte));
+                assert_eq!(find(&bytes, [b';']), slowly(b";"), "{length} {at}");
+                assert_eq!(find(&bytes, [b';', b'"']), slowly(b";\""), "{length} {at}");
+                assert_eq!(find(&bytes, [b'x', b'"', b'y']), slowly(b"\""), "{length} {at}");
             }
         }
     }

@@ -13,7 +13,7 @@ use super::header::HeaderName;
 use super::host::{Host, read_port};
 use super::list::Params;
 use super::method::Method;
-use super::octet::{Cursor, SCHEME, URI, decimal, is_uri_text, slice, span};
+use super::octet::{Cursor, SCHEME, URI, decimal, find, is_uri_text, slice, span};
 use super::transport::TransportName;
 
 /// What stands before the first colon.
@@ -190,9 +190,9 @@ fn parse_sip<'a>(
     mut cursor: Cursor<'a>,
 ) -> Result<Uri<'a>, ParseError> {
     let mut uri = Uri::opaque(raw, scheme);
-    if let Some(at_sign) = memchr(b'@', cursor.rest()) {
+    if let Some(at_sign) = find(cursor.rest(), [b'@']) {
         let (userinfo, _) = cursor.rest().split_at(at_sign);
-        let colon = memchr(b':', userinfo);
+        let colon = find(userinfo, [b':']);
         uri.user = Some(slice(userinfo, 0, colon.unwrap_or(userinfo.len())));
         uri.password = colon.map(|colon| slice(userinfo, colon + 1, userinfo.len()));
         cursor.skip(at_sign + 1);
@@ -228,7 +228,7 @@ fn parse_tel<'a>(
 /// `[;params][?headers]` up to the end.
 fn read_tail<'a>(uri: &mut Uri<'a>, mut cursor: Cursor<'a>) -> Result<(), ParseError> {
     if cursor.eat(b';') {
-        let end = memchr(b'?', cursor.rest()).unwrap_or(cursor.rest().len());
+        let end = find(cursor.rest(), [b'?']).unwrap_or(cursor.rest().len());
         uri.params = Params::new(slice(cursor.rest(), 0, end));
         cursor.skip(end);
     }

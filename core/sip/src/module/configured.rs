@@ -99,7 +99,7 @@ macro_rules! tuples {
         tuples!($($rest)*);
     };
 }
-tuples!(A B C D E F G H I J K L);
+tuples!(A B C D E F G H I J K L M N O Q);
 
 /// A module that does nothing, for a place in a tuple that a test leaves empty.
 #[derive(Debug, Default)]

@@ -69,6 +69,8 @@ pub trait Host<M: Module> {
     fn publish<E: 'static>(&mut self, event: E);
     /// Whether any module listens: what nobody hears need not be made.
     fn is_heard(&self) -> bool;
+    /// Whether any module wants to hear events of this type ([`Module::hears`]).
+    fn is_heard_of<E: 'static>(&self) -> bool;
     /// What this module hung on a transaction, while that lives.
     fn attached(&mut self, transaction: ServerId) -> Option<&mut M::Attached>;
     /// Answers a request in its server transaction, after this call; for a request that the module
@@ -220,12 +222,15 @@ impl<S: Has<M, N>, M: Module, N> Host<M> for HostAt<'_, S, M, N> {
         self.core.out.rows.push(S::row(row));
     }
     fn publish<E: 'static>(&mut self, event: E) {
-        if S::LISTENS {
+        if self.is_heard_of::<E>() {
             self.core.events.push_back(Event::new(event));
         }
     }
     fn is_heard(&self) -> bool {
         S::LISTENS
+    }
+    fn is_heard_of<E: 'static>(&self) -> bool {
+        S::LISTENS && self.core.ears.is_open_to::<E>()
     }
     fn attached(&mut self, transaction: ServerId) -> Option<&mut M::Attached> {
         self.core.servers.get_mut(transaction).map(|slot| S::attached(&mut slot.attached))

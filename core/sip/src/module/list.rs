@@ -7,7 +7,9 @@
 
 use super::host::HostAt;
 use super::notes::EachReading;
-use super::{Arrived, Command, Departing, Event, Fault, Heard, Module, Notes, Outgoing, Verdict};
+use super::{
+    Arrived, Command, Departing, Ears, Event, Fault, Heard, Module, Notes, Outgoing, Verdict,
+};
 use crate::engine::core::Core;
 use crate::message::Edits;
 use crate::shard::ShardId;
@@ -182,6 +184,8 @@ pub trait Hooks<S: Types, N>: Types {
     fn answered(&mut self, core: &mut Core<S>, token: Self::Token, answer: Heard<'_>);
     /// [`Module::row`] of its owner.
     fn row(&mut self, core: &mut Core<S>, row: Self::Row);
+    /// [`Module::hears`] of each that listens.
+    fn hears(&self, ears: &mut Ears);
     /// [`Module::event`] of each that listens.
     fn event(&mut self, core: &mut Core<S>, event: &Event);
     /// [`Module::command`] of each until one knows the name.
@@ -218,6 +222,7 @@ impl<S: Types, N> Hooks<S, N> for Nil {
     fn row(&mut self, _: &mut Core<S>, row: Never) {
         match row {}
     }
+    fn hears(&self, _: &mut Ears) {}
     fn event(&mut self, _: &mut Core<S>, _: &Event) {}
     fn command(&mut self, _: &mut Core<S>, _: &Command) -> Option<Result<String, Fault>> {
         None
@@ -292,6 +297,12 @@ where
             Either::Left(own) => self.head.row(&mut HostAt::<S, H, N>::new(core), own),
             Either::Right(other) => self.tail.row(core, other),
         }
+    }
+    fn hears(&self, ears: &mut Ears) {
+        if H::LISTENS {
+            self.head.hears(ears);
+        }
+        self.tail.hears(ears);
     }
     fn event(&mut self, core: &mut Core<S>, event: &Event) {
         if H::LISTENS {

@@ -14,7 +14,7 @@ pub mod list;
 pub mod notes;
 
 pub use configured::{Configured, ConfiguredModules, NodeFacts};
-pub use event::Event;
+pub use event::{Ears, Event};
 pub use host::{Host, Reach};
 pub use list::{Cons, Either, Has, Modules, Never, Nil, Succ, Zero};
 pub use notes::{CommandNote, MetricNote, Notes};
@@ -124,6 +124,12 @@ pub trait Module: Sized + 'static {
     /// A row comes from storage: at start, or as the answer to a question.
     fn row(&mut self, host: &mut impl Host<Self>, row: Self::Row) {
         let _ = (host, row);
+    }
+
+    /// Says which events it wants to hear, if it listens: every one, unless it says otherwise. Asked
+    /// once, before the shard starts.
+    fn hears(&self, ears: &mut Ears) {
+        ears.hear_everything();
     }
 
     /// Another module of this shard (or this one) tells something, by [`Host::publish`]; only asked

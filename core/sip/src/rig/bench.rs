@@ -118,6 +118,12 @@ impl<R: Routing> Bench<R> {
         answer
     }
 
+    /// A changed configuration: the shard takes over from one that was made of it and never ran.
+    pub fn renew(&mut self, fresh: Setup<R>) {
+        self.engine.renew(self.now, Engine::new(fresh), &mut self.out);
+        self.gather();
+    }
+
     /// Lets time pass; what is due on the way fires at its own deadline.
     pub fn advance(&mut self, span: Duration) {
         self.advance_to(self.now + span);

@@ -38,6 +38,8 @@ pub(super) struct Store {
 struct Rows {
     table: &'static Table,
     rows: BTreeMap<String, (Version, Option<Record>)>,
+    /// When rows that belong together were replaced last, by what they have in common.
+    groups: BTreeMap<String, Version>,
     /// How many rows without a key were put.
     nameless: u64,
 }
@@ -46,7 +48,7 @@ impl Store {
     /// Carries an order out; the answer for who waits for one.
     pub(super) fn carry_out(&mut self, order: Order) -> Option<Note> {
         let Order { table, action, version, ticket, .. } = order;
-        let new = || Rows { table, rows: BTreeMap::new(), nameless: 0 };
+        let new = || Rows { table, rows: BTreeMap::new(), groups: BTreeMap::new(), nameless: 0 };
         let rows = self.tables.entry(table.name).or_insert_with(new);
         let found = rows.change(action, version);
         ticket.map(|ticket| match found {
@@ -100,6 +102,10 @@ impl Rows {
                 };
                 Some(self.records().filter(fits).cloned().collect())
             }
+            Action::Replace(group, records) => {
+                self.replace(&group, records, version);
+                None
+            }
             Action::RemoveEnded(now) => {
                 let place = self.table.ends.and_then(|column| self.table.place(column));
                 let has_ended = |record: &Record| {
@@ -109,6 +115,27 @@ impl Rows {
                 self.rows.retain(|_, (_, record)| !record.as_ref().is_some_and(has_ended));
                 None
             }
+        }
+    }
+
+    /// Rows that belong together are those with the same values of the table's first index.
+    fn replace(&mut self, group: &Record, records: Vec<Record>, version: Version) {
+        let known = self.groups.entry(group.iter().map(text).collect::<Vec<_>>().join("\n"));
+        let known = known.or_insert(version);
+        if *known > version {
+            return;
+        }
+        *known = version;
+        let names = self.table.indexes.first().copied().unwrap_or_default();
+        let places: Vec<_> = names.iter().map(|column| self.table.place(column)).collect();
+        let belongs = |record: &Record| {
+            let values = places.iter().map(|place| place.and_then(|place| record.get(place)));
+            values.eq(group.iter().map(Some))
+        };
+        self.rows.retain(|_, (_, record)| !record.as_ref().is_some_and(belongs));
+        for record in records {
+            let key = self.key_of(&record);
+            self.set(key, version, Some(record));
         }
     }
 

@@ -6,4 +6,5 @@ mod ends;
 mod limits;
 mod promises;
 mod rig;
+mod sessions;
 mod storage;

@@ -51,7 +51,7 @@ impl Tables {
                 let found = self.of(table.name).into_iter().filter(fits).cloned().collect();
                 return order.ticket.map(|ticket| Note::Found(ticket, found));
             }
-            Action::RemoveEnded(_) => return None,
+            Action::Replace(..) | Action::RemoveEnded(_) => return None,
         };
         let old = self.rows.get(&(table.name, key.clone())).map(|(version, _)| *version);
         if old.is_none_or(|old| order.version > old) {

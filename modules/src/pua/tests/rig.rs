@@ -387,7 +387,8 @@ impl Rig {
         let text = format!(
             "NOTIFY sip:reginfo@192.0.2.1:5060 SIP/2.0\r\n\
              Via: SIP/2.0/UDP {SERVER};branch=z9hG4bK-n-{}\r\n\
-             From: <sip:bob@192.0.2.20>;tag=server\r\nTo: <sip:reginfo@192.0.2.1:5060>;tag={own}\r\n\
+             From: <sip:bob@192.0.2.20>;tag=server\r\n\
+             To: <sip:reginfo@192.0.2.1:5060>;tag={own}\r\n\
              Call-ID: {call_id}\r\nCSeq: {cseq} NOTIFY\r\nMax-Forwards: 70\r\nEvent: reg\r\n\
              Subscription-State: {state}\r\nContact: <sip:pres@192.0.2.20:7072>\r\n\
              Content-Type: application/reginfo+xml\r\nContent-Length: {}\r\n\r\n{body}",

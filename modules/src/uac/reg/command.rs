@@ -219,8 +219,8 @@ fn add(uac: &mut Uac, host: &mut impl Host<Uac>, arguments: &[&str]) -> Option<A
 }
 
 /// `l_uuid l_username l_domain r_username r_domain realm auth_username auth_password auth_ha1
-/// auth_proxy expires flags reg_delay socket contact_addr [contact_user]`; a point is no value where
-/// there may be none.
+/// auth_proxy expires flags reg_delay socket contact_addr [contact_user]`; a point is no value
+/// where there may be none.
 fn fields(arguments: &[&str]) -> Result<Fields, Fault> {
     if !(15..=16).contains(&arguments.len()) {
         return Err(fault(400, "expected: 15 or 16 parameters"));

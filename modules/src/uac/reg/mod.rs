@@ -23,7 +23,7 @@ pub use row::{Row, UACREG};
 use super::settings::RegSettings;
 use super::{Peer, Uac};
 use machine::{Goal, Machine, Phase, Wanted};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use strowger_sip::date::UnixTime;
@@ -180,6 +180,8 @@ pub(super) struct Registrations {
     only: Vec<String>,
     /// What is wrong with rows of the table.
     faults: Vec<String>,
+    /// The table as it was read last.
+    listed: Vec<Registration>,
 }
 
 impl Registrations {
@@ -192,6 +194,7 @@ impl Registrations {
             last_reload: None,
             only: Vec::new(),
             faults: Vec::new(),
+            listed: Vec::new(),
         }
     }
 
@@ -276,19 +279,39 @@ impl Uac {
     ) {
         self.counters.reg_rows_refused += faults.len() as u64;
         self.registrations.faults = faults;
-        let mut all: BTreeMap<String, Registration> = BTreeMap::new();
-        // Of two with one id the later counts: what was read beats what is configured.
-        for one in self.settings.reg.registrations.iter().cloned().chain(list) {
-            all.insert(one.l_uuid.clone(), one);
-        }
+        self.registrations.listed = list;
         let only = std::mem::take(&mut self.registrations.only);
-        self.replace_records(host, all.into_values().collect(), |uuid| {
+        let all = self.wanted_records();
+        self.replace_records(host, all, |uuid| {
             only.is_empty() || only.iter().any(|own| own == uuid)
         });
         for uuid in only {
             // Also one that has not changed registers again.
             self.order(host, &uuid, Order::Enable);
         }
+    }
+
+    /// Records of configuration and table, by id; of two with one id that of the table counts.
+    fn wanted_records(&self) -> Vec<Registration> {
+        let configured = self.settings.reg.registrations.iter();
+        let mut all: BTreeMap<&str, &Registration> = BTreeMap::new();
+        for one in configured.chain(&self.registrations.listed) {
+            all.insert(one.uuid(), one);
+        }
+        all.into_values().cloned().collect()
+    }
+
+    /// The configuration has changed: its records, those of before among them, and no others.
+    pub(super) fn renew_registrations(
+        &mut self,
+        host: &mut impl Host<Uac>,
+        before: &[Registration],
+    ) {
+        let settings = Rc::clone(&self.settings);
+        let configured = before.iter().chain(&settings.reg.registrations);
+        let concerned: BTreeSet<&str> = configured.map(Registration::uuid).collect();
+        let all = self.wanted_records();
+        self.replace_records(host, all, |uuid| concerned.contains(uuid));
     }
 
     /// Brings the records in line with a new list, as far as they concern us: what has not changed
@@ -300,8 +323,7 @@ impl Uac {
         concerns: impl Fn(&str) -> bool,
     ) {
         let gone: Vec<String> = {
-            let kept: std::collections::BTreeSet<&str> =
-                list.iter().map(Registration::uuid).collect();
+            let kept: BTreeSet<&str> = list.iter().map(Registration::uuid).collect();
             let is_gone = |uuid: &&String| concerns(uuid) && !kept.contains(uuid.as_str());
             self.registrations.book.keys().filter(is_gone).cloned().collect()
         };

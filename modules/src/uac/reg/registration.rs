@@ -67,70 +67,16 @@ const DELAY_MAX: u64 = 86_400;
 impl Fields {
     /// Checks everything.
     pub(super) fn check(self) -> Result<Registration, Unusable> {
-        let fault = |column, allowed| Err(Unusable { column, allowed });
-        let part = |text: &str, most: usize| {
-            let fits = |c: char| c.is_ascii_graphic() && !"\"<>@;,?".contains(c);
-            !text.is_empty() && text.len() <= most && text.chars().all(fits)
-        };
-        for (column, text) in [
-            ("l_uuid", &self.l_uuid),
-            ("l_username", &self.l_username),
-            ("l_domain", &self.l_domain),
-            ("r_username", &self.r_username),
-            ("r_domain", &self.r_domain),
-        ] {
-            if !part(text, 64) {
-                return fault(column, "1 to 64 characters that a SIP URI may hold");
-            }
-        }
-        let as_uri = |user: &str, host: &str| format!("sip:{user}@{host}");
-        for (column, uri) in [
-            ("l_domain", as_uri(&self.l_username, &self.l_domain)),
-            ("r_domain", as_uri(&self.r_username, &self.r_domain)),
-        ] {
-            if Uri::parse(uri.as_bytes()).is_err() {
-                return fault(column, "a host");
-            }
-        }
-        let quotable = |text: &str, most| text.len() <= most && is_quotable(text);
-        if !quotable(&self.auth_username, 64) || self.auth_username.is_empty() {
-            return fault("auth_username", "1 to 64 characters without quotes");
-        }
-        if !quotable(&self.realm, 64) {
-            return fault("realm", "at most 64 characters without quotes");
-        }
-        let is_sip = Uri::parse(self.auth_proxy.as_bytes()).is_ok_and(|uri| uri.scheme.is_sip());
-        if !is_sip || self.auth_proxy.len() > 255 {
-            return fault("auth_proxy", "a SIP URI, where REGISTER is sent");
-        }
-        if self.auth_password.len() > 64 || self.auth_password.contains(char::is_control) {
-            return fault("auth_password", "at most 64 characters");
-        }
-        let mut secret = Secret::password(&self.auth_password);
-        if !self.auth_ha1.is_empty() {
-            secret = match secret.with_ha1(&self.auth_ha1) {
-                Some(secret) => secret,
-                None => return fault("auth_ha1", "32 or 64 hexadecimal digits"),
-            };
-        }
-        if secret.is_empty() {
-            return fault("auth_password", "a password or auth_ha1");
-        }
-        if !self.contact_addr.is_empty() && contact_addr(&self.contact_addr).is_err() {
-            return fault("contact_addr", "host[:port][;params] without a parameter `line`");
-        }
-        if !self.contact_user.is_empty() && !part(&self.contact_user, 255) {
-            return fault("contact_user", "at most 255 characters that a SIP URI may hold");
-        }
-        if !self.socket.is_empty() && socket(&self.socket).is_err() {
-            return fault("socket", "a listener of this node, such as \"udp:192.0.2.1:5060\"");
-        }
+        self.check_names()?;
+        self.check_way()?;
+        let secret = self.secret()?;
+        let fault = |column, allowed| Unusable { column, allowed };
         let expires = u32::try_from(self.expires).ok().filter(|_| self.expires <= EXPIRES_MAX);
-        let Some(expires_seconds) = expires else { return fault("expires", "0 to 2678400") };
+        let expires_seconds = expires.ok_or(fault("expires", "0 to 2678400"))?;
         if self.reg_delay > DELAY_MAX {
-            return fault("reg_delay", "0 to 86400");
+            return Err(fault("reg_delay", "0 to 86400"));
         }
-        let Ok(flags) = u32::try_from(self.flags) else { return fault("flags", "32 bits") };
+        let flags = u32::try_from(self.flags).map_err(|_| fault("flags", "32 bits"))?;
         Ok(Registration {
             secret,
             expires_seconds,
@@ -149,6 +95,79 @@ impl Fields {
             socket: self.socket,
         })
     }
+
+    /// Who it is, here and there.
+    fn check_names(&self) -> Result<(), Unusable> {
+        let fault = |column, allowed| Err(Unusable { column, allowed });
+        for (column, text) in [
+            ("l_uuid", &self.l_uuid),
+            ("l_username", &self.l_username),
+            ("l_domain", &self.l_domain),
+            ("r_username", &self.r_username),
+            ("r_domain", &self.r_domain),
+        ] {
+            if !is_part(text, 64) {
+                return fault(column, "1 to 64 characters that a SIP URI may hold");
+            }
+        }
+        let is_uri =
+            |user: &str, host: &str| Uri::parse(format!("sip:{user}@{host}").as_bytes()).is_ok();
+        if !is_uri(&self.l_username, &self.l_domain) {
+            return fault("l_domain", "a host");
+        }
+        if !is_uri(&self.r_username, &self.r_domain) {
+            return fault("r_domain", "a host");
+        }
+        let quotable = |text: &str| text.len() <= 64 && is_quotable(text);
+        if !quotable(&self.auth_username) || self.auth_username.is_empty() {
+            return fault("auth_username", "1 to 64 characters without quotes");
+        }
+        if !quotable(&self.realm) {
+            return fault("realm", "at most 64 characters without quotes");
+        }
+        Ok(())
+    }
+
+    /// Where it is sent, from where, and what leads back.
+    fn check_way(&self) -> Result<(), Unusable> {
+        let fault = |column, allowed| Err(Unusable { column, allowed });
+        let is_sip = Uri::parse(self.auth_proxy.as_bytes()).is_ok_and(|uri| uri.scheme.is_sip());
+        if !is_sip || self.auth_proxy.len() > 255 {
+            return fault("auth_proxy", "a SIP URI, where REGISTER is sent");
+        }
+        if !self.contact_addr.is_empty() && contact_addr(&self.contact_addr).is_err() {
+            return fault("contact_addr", "host[:port][;params] without a parameter `line`");
+        }
+        if !self.contact_user.is_empty() && !is_part(&self.contact_user, 255) {
+            return fault("contact_user", "at most 255 characters that a SIP URI may hold");
+        }
+        if !self.socket.is_empty() && socket(&self.socket).is_err() {
+            return fault("socket", "a listener of this node, such as \"udp:192.0.2.1:5060\"");
+        }
+        Ok(())
+    }
+
+    fn secret(&self) -> Result<Secret, Unusable> {
+        let fault = |column, allowed| Unusable { column, allowed };
+        if self.auth_password.len() > 64 || self.auth_password.contains(char::is_control) {
+            return Err(fault("auth_password", "at most 64 characters"));
+        }
+        let mut secret = Secret::password(&self.auth_password);
+        if !self.auth_ha1.is_empty() {
+            let with = secret.with_ha1(&self.auth_ha1);
+            secret = with.ok_or(fault("auth_ha1", "32 or 64 hexadecimal digits"))?;
+        }
+        match secret.is_empty() {
+            true => Err(fault("auth_password", "a password or auth_ha1")),
+            false => Ok(secret),
+        }
+    }
+}
+
+/// Whether a text may be a user or a host as it is.
+fn is_part(text: &str, most: usize) -> bool {
+    let fits = |c: char| c.is_ascii_graphic() && !"\"<>@;,?".contains(c);
+    !text.is_empty() && text.len() <= most && text.chars().all(fits)
 }
 
 /// The bit of column `flags` with which a record is disabled.

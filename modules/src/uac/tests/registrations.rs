@@ -362,3 +362,22 @@ fn one_record_may_be_read_again_alone() {
     assert!(sent.iter().all(|one| header(one, "Contact").contains("u2@")), "{sent:#?}");
     assert!(!sent.is_empty() && node.elapsed() > secs(0));
 }
+
+#[test]
+fn a_changed_configuration_touches_its_own_records_alone() {
+    let of_table = record(&[("l_uuid", text("u2")), ("r_username", text("trunk02"))]);
+    let mut node = node(vec![record(&[])], |_| ());
+    node.read(vec![of_table]);
+    for register in node.registers(secs(1)) {
+        node.grant(&register, 3600);
+    }
+    assert_eq!(node.metric("uac_regactive"), 2);
+    let sent = node.renew(|settings| {
+        settings.reg.registrations = vec![record(&[("l_uuid", text("u3"))])];
+    });
+    let [gone] = &sent[..] else { panic!("{sent:#?}") };
+    assert_eq!(header(gone, "Contact"), "<sip:u1@192.0.2.1:5060>");
+    node.answer(gone, "200 OK", "");
+    let new = node.register(secs(1));
+    assert_eq!(header(&new, "Contact"), "<sip:u3@192.0.2.1:5060>");
+}

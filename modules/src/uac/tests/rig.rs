@@ -10,9 +10,11 @@ use std::rc::Rc;
 use strowger_sip::engine;
 use strowger_sip::message::MethodKind;
 use strowger_sip::module::{Command, Event, Fault};
-use strowger_sip::rig::Bench;
+use strowger_sip::rig::{Bench, udp_listener};
 use strowger_sip::routing::{Answer, Destination, Outcome, Reply, Request, Routing};
+use strowger_sip::shard::{ShardId, ShardMap};
 use strowger_sip::time::secs;
+use strowger_sip::transport::Listeners;
 
 pub(super) const A: &str = "192.0.2.10:5060";
 pub(super) const B: &str = "192.0.2.20:5060";
@@ -67,7 +69,7 @@ impl Routing for House {
         if request.method() == MethodKind::Invite {
             request.record_route();
         }
-        let result = match &self.plan {
+        match &self.plan {
             Plan::Replace(list) => self.replace(&mut request, list),
             Plan::ReplaceInDialog(name, uri) => {
                 let _ = request.dialog().manage();
@@ -99,13 +101,11 @@ impl Routing for House {
                 self.log.borrow_mut().push(called.unwrap_or_default());
                 Err(Reply::not_found())
             }
-        };
-        result
+        }
     }
 
     fn event(&self, event: &Event) {
         if let Some(event) = event.of::<super::super::ReplyEvent>() {
-            let Completed { .. } = &event.completed;
             let kind = if event.completed.is_answered() { 1 } else { 2 };
             let code = event.completed.status().code();
             self.log.borrow_mut().push(format!("{code}/{kind} {}", event.param));
@@ -153,16 +153,34 @@ impl House {
 pub(super) struct Node {
     pub(super) bench: Bench<House>,
     pub(super) log: Log,
+    settings: Settings,
+}
+
+fn setup(plan: Plan, settings: Settings, log: &Log) -> engine::Setup<House> {
+    let engine = engine::Settings { unix_start: secs(1_800_000_000), ..Default::default() };
+    engine::Setup {
+        shard: ShardId(0),
+        map: ShardMap::new(1, (1, 2)),
+        listeners: Listeners::new(vec![udp_listener("192.0.2.1:5060")]),
+        seed: (3, 4),
+        settings: engine,
+        routing: House { plan, log: Rc::clone(log) },
+        modules: (Dialog::new(dialog::Settings::default(), b"s"), Uac::new(settings, b"s")),
+    }
 }
 
 impl Node {
     pub(super) fn new(plan: Plan, settings: Settings) -> Node {
         let log = Log::default();
-        let modules = (Dialog::new(dialog::Settings::default(), b"s"), Uac::new(settings, b"s"));
-        let engine = engine::Settings { unix_start: secs(1_800_000_000), ..Default::default() };
-        let routing = House { plan, log: Rc::clone(&log) };
-        let bench = Bench::alone(&["192.0.2.1:5060"], engine, routing, modules);
-        Node { bench, log }
+        let bench = Bench::new(setup(plan, settings.clone(), &log));
+        Node { bench, log, settings }
+    }
+
+    /// The configuration changes; what is sent at once.
+    pub(super) fn renew(&mut self, change: impl FnOnce(&mut Settings)) -> Vec<String> {
+        change(&mut self.settings);
+        self.bench.renew(setup(Plan::Called, self.settings.clone(), &self.log));
+        bench::sent(&mut self.bench).into_iter().map(|sent| sent.text).collect()
     }
 
     pub(super) fn receive(&mut self, from: &str, text: &str) -> Vec<Sent> {
