@@ -74,6 +74,7 @@ fn an_operator_searches_and_ends_a_call_by_clicks() {
     browser.evaluate("document.getElementById('token').value = '0123456789abcdef0123'");
     browser.evaluate("document.querySelector('#entry button').click()");
     browser.wait_until("document.getElementById('state').textContent === 'live'");
+    browser.wait_until("document.getElementById('entry').offsetParent === null");
     browser.wait_until("document.querySelectorAll('#charts .card').length === 6");
     browser.wait_until("document.querySelectorAll('#shards .card').length === 2");
     browser.wait_until("document.querySelector('#chart-dialogs b').textContent === '2'");

@@ -1,6 +1,7 @@
 //! The command line that every Strowger binary has.
 //!
-//! For: `run`, `check`, `db`, `rpc`, `top`, `reload` and their kin, and the arguments that take precedence over the file.
+//! For: `run`, `check`, `db`, `rpc`, `top`, `reload` and their kin, and the arguments that take
+//! precedence over the file.
 //! Not here: what is done about them (`start.rs`); arguments of the stock binary alone (`main.rs`).
 
 use crate::db::DbTask;

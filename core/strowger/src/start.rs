@@ -8,9 +8,10 @@ use crate::arguments::{Action, Arguments};
 use crate::{db, manual, remote, tm, tune};
 use std::io;
 use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use strowger_node::control::{self, Unanswered, say};
+use strowger_node::control::{self, Order, Unanswered, say};
 use strowger_node::http::{self, ControlSettings, Facts};
 use strowger_node::lists::Lists;
 use strowger_node::log::{self, LogSettings};
@@ -227,17 +228,9 @@ where
     let Read { node, mut engine } = read;
     let (drain_timeout, shards) = (node.drain_timeout, node.shards);
     let plane = node.control.clone();
-    let refuse = |cause: String| {
-        eprintln!("strowger: {cause}");
-        ExitCode::from(EXIT_SYSTEM)
-    };
-    if let Err(cause) = log::start(node.log) {
-        return refuse(format!("cannot write to the journal: {cause}"));
-    }
-    // Before anything else runs, so that no signal is missed.
-    let (order, orders) = match control::orders_from_signals() {
+    let (order, orders) = match begin(node.log) {
         Ok(orders) => orders,
-        Err(cause) => return refuse(format!("cannot receive signals: {cause}")),
+        Err(cause) => return refuse(cause),
     };
     engine.unix_start = unix_now();
     match node.mhomed.then(interfaces::read).transpose() {
@@ -278,11 +271,30 @@ where
         return refuse(format!("control plane: {cause}"));
     }
     welcome(&listeners, shards, is_default);
-    let notifier = match tell_manager(&running) {
-        Ok(notifier) => notifier,
-        Err(cause) => return refuse(format!("NOTIFY_SOCKET: {cause}")),
-    };
-    let ended = control::supervise(running, &orders, drain_timeout, &notifier);
+    match tell_manager(&running) {
+        Ok(notifier) => supervise(running, &orders, drain_timeout, &notifier),
+        Err(cause) => refuse(format!("NOTIFY_SOCKET: {cause}")),
+    }
+}
+
+fn refuse(cause: String) -> ExitCode {
+    eprintln!("strowger: {cause}");
+    ExitCode::from(EXIT_SYSTEM)
+}
+
+/// The log, and signals before anything else runs, so that none is missed.
+fn begin(log: LogSettings) -> Result<(Sender<Order>, Receiver<Order>), String> {
+    log::start(log).map_err(|cause| format!("cannot write to the journal: {cause}"))?;
+    control::orders_from_signals().map_err(|cause| format!("cannot receive signals: {cause}"))
+}
+
+fn supervise(
+    running: Running,
+    orders: &Receiver<Order>,
+    drain_timeout: Duration,
+    notifier: &Notifier,
+) -> ExitCode {
+    let ended = control::supervise(running, orders, drain_timeout, notifier);
     let status = ended.map_or_else(give_up, |()| ExitCode::SUCCESS);
     log::finish();
     status

@@ -12,6 +12,7 @@ mod answer;
 mod by_dialog;
 mod challenge;
 mod cookie;
+mod notes;
 mod own_request;
 mod proof;
 pub mod reg;
@@ -46,7 +47,8 @@ use std::rc::Rc;
 use strowger_sip::lists::List;
 use strowger_sip::message::Edits;
 use strowger_sip::module::{
-    Arrived, Command, Configured, Departing, Fault, Heard, Host, Module, NodeFacts, Outgoing,
+    Arrived, Command, CommandNote, Configured, Departing, Fault, Heard, Host, MetricNote, Module,
+    NodeFacts, Outgoing,
 };
 use strowger_sip::settings::Section;
 use strowger_sip::shard::ShardId;
@@ -195,6 +197,8 @@ impl Configured for Uac {
 
 impl Module for Uac {
     const NAME: &'static str = "uac";
+    const METRICS: &'static [MetricNote] = notes::METRICS;
+    const COMMANDS: &'static [CommandNote] = notes::COMMANDS;
     const LIVE: &'static [&'static str] = &settings::LIVE;
     type Attached = Attached;
     type Peer = Peer;

@@ -58,7 +58,7 @@ pub(super) const OWN: &[CommandNote] = &[
     CommandNote::one(
         "trace.hep",
         "address? scope?=all",
-        "Mirrors all messages, or the traced ones, to a HEP3 collector; without address: ends that.",
+        "Mirrors all messages, or the traced ones, to a HEP3 collector; without address ends that.",
     ),
     CommandNote::one(
         "trace.pcap",
@@ -152,7 +152,10 @@ pub(super) async fn run(node: &Node, command: Command) -> Result<Value, Refused>
             Ok(found.into_iter().map(|(name, value)| json!(format!("{name} = {value}"))).collect())
         }
         "trace.start" | "trace.stop" | "trace.list" | "trace.hep" | "trace.pcap" => {
-            trace(&node.tracer, &command.name, arguments)
+            let done = trace(&node.tracer, &command.name, arguments)?;
+            // Shards take orders in turn: once they report, they have heard what is wanted.
+            node.report().await?;
+            Ok(done)
         }
         "log.level" => log_level(arguments),
         "shm.stats" => by_class(node, false).await,

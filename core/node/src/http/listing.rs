@@ -41,7 +41,10 @@ pub(super) fn names(notes: &Notes) -> Value {
 
 pub(super) fn discover(notes: &Notes) -> Value {
     let method = |note: &CommandNote| {
-        let parameter = |it: super::rpc::Parameter<'_>| json!({"name": it.name, "required": it.otherwise.is_none()});
+        let parameter = |it: super::rpc::Parameter<'_>| {
+            let required = it.otherwise.is_none();
+            json!({"name": it.name, "required": required})
+        };
         let parameters: Vec<Value> = parameters(note).map(parameter).collect();
         json!({
             "name": note.name, "summary": note.help, "params": parameters,

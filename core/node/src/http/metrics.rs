@@ -114,11 +114,27 @@ fn add_noted(
     (name, labels): (&str, Labels),
     value: Value,
 ) {
-    let (name, value) = match (name.strip_suffix("_micros"), value) {
-        (Some(name), Value::Number(micros)) => {
-            (format!("{name}_last_seconds"), Value::Micros(micros))
+    if let Some(profile) = name.strip_prefix("dialog_profile_") {
+        // One family: names of profiles are the configuration's.
+        let about = (GAUGE, "Dialogs of a profile.");
+        let mut labels = labels;
+        labels.push(("profile", profile.to_owned()));
+        return page.add("strowger_dialog_profile_size", about, labels, value);
+    }
+    // Prometheus wants seconds.
+    let (name, value) = match value {
+        Value::Number(number) => {
+            if let Some(name) = name.strip_suffix("_micros") {
+                (format!("{name}_last_seconds"), Value::Micros(number))
+            } else if let Some(name) = name.strip_suffix("_ms") {
+                (format!("{name}_seconds"), Value::Micros(number.saturating_mul(1000)))
+            } else {
+                (name.to_owned(), Value::Number(number))
+            }
         }
-        (_, value) => (name.to_owned(), value),
+        value @ (Value::Micros(_) | Value::Millionths(_) | Value::Histogram(_)) => {
+            (name.to_owned(), value)
+        }
     };
     let nothing = "A count of a module that says nothing about it.";
     let about = note.map_or((None, nothing), |note| (Some(note.kind), note.help));
