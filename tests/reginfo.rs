@@ -1,7 +1,7 @@
 //! Registrations, presence and calls at a presence server, and two registrars in step by way of it.
 //!
-//! For: `pua`, `pua_reginfo`, `pua_usrloc` and `pua_dialoginfo` of the real binary against Kamailio:
-//! its presence server, and its own `pua_reginfo` as the other registrar.
+//! For: `pua`, `pua_reginfo`, `pua_usrloc` and `pua_dialoginfo` of the real binary against
+//! Kamailio: its presence server, and its own `pua_reginfo` as the other registrar.
 //! Not here: their rules one by one; those are tested in `modules`.
 //! Needs: Debian's `kamailio`, `kamailio-presence-modules`, `kamailio-sqlite-modules`, `sqlite3`,
 //! `sip-tester`.
@@ -69,7 +69,7 @@ fn is_found(at: SocketAddr, user: &str, agent: &Peer) -> bool {
     loop {
         let soon = Instant::now() + Duration::from_millis(50);
         if let Some(got) = agent.receive(soon)
-            && got.starts_with(&format!("OPTIONS sip:{user}@"))
+            && got.starts_with("OPTIONS ")
             && header(&got, "Call-ID") == header(&request, "Call-ID")
         {
             agent.send_to_source(&got, "200 OK");
@@ -96,6 +96,8 @@ fn wait_until_found(at: SocketAddr, user: &str, agent: &Peer, wanted: bool) {
 struct Watcher {
     peer: Peer,
     seen: Vec<String>,
+    /// The number of the last NOTIFY: what waited unanswered comes more than once.
+    last: u32,
 }
 
 impl Watcher {
@@ -106,7 +108,7 @@ impl Watcher {
         let request = peer.request("SUBSCRIBE", uri, &more);
         let answer = peer.ask(&request, PATIENCE);
         assert!(matches!(datagram::status(&answer), Some(200 | 202)), "{answer}");
-        Watcher { peer, seen: Vec::new() }
+        Watcher { peer, seen: Vec::new(), last: 0 }
     }
 
     /// The next document that `look` finds something in.
@@ -117,6 +119,12 @@ impl Watcher {
                 continue;
             }
             self.peer.send_to_source(&got, "200 OK");
+            let number = header(&got, "CSeq").and_then(|cseq| cseq.split(' ').next()?.parse().ok());
+            let number: u32 = number.expect("a number in CSeq");
+            if number <= self.last {
+                continue;
+            }
+            self.last = number;
             let body = got.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
             if self.seen.last() != Some(&body) {
                 self.seen.push(body.clone());
@@ -193,7 +201,7 @@ fn a_watcher_sees_calls_in_order() {
         &format!("Contact: <sip:callee@127.0.0.1:{}>", callee.port()),
     );
     assert_eq!(datagram::status(&agent.ask(&request, PATIENCE)), Some(200));
-    let mut caller = Sipp::caller("caller.xml", proxy.address(), &["-m", "1", "-d", "1000"]);
+    let mut caller = Sipp::caller("caller.xml", proxy.address(), &["-m", "1", "-d", "3000"]);
     let counts = caller.finish(Duration::from_secs(60));
     assert_eq!((counts.successful, counts.failed), (1, 0), "{counts:?}");
     calls.wait_for("terminated", |body| dialog_state(body).filter(|state| state == "terminated"));
@@ -234,18 +242,19 @@ fn two_registrars_keep_in_step_and_nothing_goes_round() {
     wait_until_found(here, "carol", &carol, false);
     wait_until_found(there, "carol", &carol, false);
 
-    // And the other way round.
+    // And the other way round. There, what is taken in is kept by the user's whole address.
+    let kept = "bob%40example.com";
     let mut bob = Peer::new(here);
     register(&mut bob, "bob", "s2", 1, 600);
-    wait_until_found(there, "bob", &bob, true);
+    wait_until_found(there, kept, &bob, true);
     register(&mut bob, "bob", "s2", 2, 600);
     std::thread::sleep(Duration::from_secs(2));
-    assert!(is_found(here, "bob", &bob) && is_found(there, "bob", &bob));
+    assert!(is_found(here, "bob", &bob) && is_found(there, kept, &bob));
     register(&mut bob, "bob", "s2", 3, 0);
     wait_until_found(here, "bob", &bob, false);
-    wait_until_found(there, "bob", &bob, false);
+    wait_until_found(there, kept, &bob, false);
     std::thread::sleep(Duration::from_secs(2));
-    assert!(!is_found(here, "bob", &bob) && !is_found(there, "bob", &bob));
+    assert!(!is_found(here, "bob", &bob) && !is_found(there, kept, &bob));
 
     // What bob did was told three times, what carol did never: no loop, no echo.
     let summary = proxy.summary();

@@ -1,8 +1,8 @@
 //! Registrations told to other servers, and theirs taken in (Kamailio's `pua_reginfo`): RFC 3680.
 //!
-//! For: registrars in step; `reginfo_subscribe`, and `reginfo_handle_notify` as an event: NOTIFYs of
-//! this module's own subscriptions are taken in without a routing's help, and what became of each
-//! is told as [`Imported`]. `reginfo_disable_publish` is
+//! For: registrars in step; `reginfo_subscribe`, and `reginfo_handle_notify` as an event: NOTIFYs
+//! of this module's own subscriptions are taken in without a routing's help, and what became of
+//! each is told as [`Imported`]. `reginfo_disable_publish` is
 //! [`crate::registrar::SaveOptions::unpublished`].
 //! Not here: PUBLISH and SUBSCRIBE (`pua`), documents (`pua/bodies`), contacts (`location`).
 //! Invariants: what was imported is never published; an import never touches what was registered

@@ -1,7 +1,7 @@
 //! Following other registrars: SUBSCRIBE, and what their NOTIFYs say.
 //!
-//! For: `reginfo_subscribe`, `reginfo_handle_notify`: documents in order, each AOR's part sent to the
-//! shard that owns it.
+//! For: `reginfo_subscribe`, `reginfo_handle_notify`: documents in order, each AOR's part sent to
+//! the shard that owns it.
 //! Not here: the dialogs (`pua`), what becomes of the contacts (`location/import.rs`).
 //! Invariants: only what comes in a subscription of this module is looked at; a document is taken
 //! whole or not at all; versions of one subscription only grow (RFC 3680 §5.2).

@@ -1,7 +1,7 @@
 //! Documents of event packages: registrations, presence, calls.
 //!
-//! Invariants: what can be read can be written and read again as the same; a version or a tuple's id
-//! that was put into a document is there, and nothing else has changed.
+//! Invariants: what can be read can be written and read again as the same; a version or a tuple's
+//! id that was put into a document is there, and nothing else has changed.
 
 use strowger_modules::pua::bodies::reginfo::{
     Contact, ContactState, Event, Extent, Reginfo, Registration, RegistrationState, read,

@@ -126,8 +126,8 @@ pub trait Module: Sized + 'static {
         let _ = (host, row);
     }
 
-    /// Says which events it wants to hear, if it listens: every one, unless it says otherwise. Asked
-    /// once, before the shard starts.
+    /// Says which events it wants to hear, if it listens: every one, unless it says otherwise.
+    /// Asked once, before the shard starts.
     fn hears(&self, ears: &mut Ears) {
         ears.hear_everything();
     }
