@@ -68,8 +68,9 @@ const fn column(name: &'static str, kind: Of, nullable: bool, default: &'static 
 #[derive(Clone, Debug, PartialEq)]
 pub struct PuaRow {
     pub(super) series: Series,
-    /// Whether the row has a name: one of version 7 has none.
-    pub(super) is_named: bool,
+    /// The row's own name: the record's, and in memory mode the node's number where it has one;
+    /// empty in a row of version 7.
+    pub(super) name: String,
     pub(super) expires: i64,
     /// 0 is for ever.
     pub(super) desired: i64,
@@ -180,7 +181,7 @@ fn record(row: &PuaRow) -> Record {
         text(&row.target),
         Datum::Integer(i64::from(row.version & 0x7fff_ffff)),
         text(&row.extra_headers),
-        text(&series.name()),
+        text(&row.name),
         optional(&row.outbound_proxy),
         optional(&row.content_type),
         optional(&row.body),
@@ -212,7 +213,7 @@ fn read(record: &Record) -> Result<PuaRow, RowFault> {
     let optional =
         |column| Ok(reader.text(column)?.filter(|text| !text.is_empty()).map(str::to_owned));
     let row = PuaRow {
-        is_named: reader.text("series")?.is_some_and(|name| !name.is_empty()),
+        name: text("series")?,
         expires: reader.integer("expires")?.unwrap_or(0),
         desired: reader.integer("desired_expires")?.unwrap_or(0),
         etag: text("etag")?,
@@ -234,13 +235,18 @@ fn read(record: &Record) -> Result<PuaRow, RowFault> {
         server_id: reader.integer("server_id")?.unwrap_or(0),
         series,
     };
-    if reader.text("series")?.is_some_and(|name| row.is_named && name != row.series.name()) {
+    if row.is_named() && !row.name.starts_with(&row.series.name()) {
         return Err(bad("series"));
     }
     row.check().map_or(Ok(row), |column| Err(bad(column)))
 }
 
 impl PuaRow {
+    /// Whether it has a name: one of version 7 has none.
+    pub(super) fn is_named(&self) -> bool {
+        !self.name.is_empty()
+    }
+
     /// The first column whose text must not get into a request.
     fn check(&self) -> Option<&'static str> {
         let is_token = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -273,16 +279,17 @@ mod tests {
     use super::*;
 
     fn row() -> PuaRow {
+        let series = Series {
+            presentity: "sip:bob@example.com".into(),
+            watcher: "".into(),
+            id: "UL_PUBLISH.c1".into(),
+            event: EventId::PRESENCE,
+            source: Source::UsrlocPublish,
+            kind: Kind::Publication,
+        };
         PuaRow {
-            series: Series {
-                presentity: "sip:bob@example.com".into(),
-                watcher: "".into(),
-                id: "UL_PUBLISH.c1".into(),
-                event: EventId::PRESENCE,
-                source: Source::UsrlocPublish,
-                kind: Kind::Publication,
-            },
-            is_named: true,
+            name: format!("{}.3", series.name()),
+            series,
             expires: 2_000_000_000,
             desired: 0,
             etag: "a.1.2".into(),
@@ -319,7 +326,7 @@ mod tests {
             record[PUA.place(name).expect("a column")] = Datum::Null;
         }
         let read = read(&record).expect("a row");
-        assert!(!read.is_named && !read.is_unsent && read.body.is_none());
+        assert!(!read.is_named() && !read.is_unsent && read.body.is_none());
         assert_eq!(read.series, row().series);
     }
 

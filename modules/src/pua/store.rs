@@ -120,6 +120,14 @@ impl Pua {
         self.store.is_on && self.settings.db_mode == DbMode::Database
     }
 
+    /// What a row is called: in memory mode each node of one table has rows of its own.
+    fn row_name(&self, name: &str) -> String {
+        match (self.settings.db_mode, self.settings.server_id) {
+            (DbMode::Database, _) | (DbMode::Memory, 0) => name.to_owned(),
+            (DbMode::Memory, node) => format!("{name}.{node}"),
+        }
+    }
+
     fn next_version(&mut self, host: &impl Host<Pua>) -> Version {
         let clock = u64::try_from(host.unix_time().as_micros()).unwrap_or(u64::MAX);
         self.store.last_version = clock.max(self.store.last_version + 1);
@@ -157,7 +165,7 @@ impl Pua {
         if self.store.is_on && record.is_stored {
             let version = self.next_version(host);
             let haste = if self.is_database() { Haste::Now } else { Haste::Later };
-            host.store(Row::Remove(record.name.clone(), version, haste));
+            host.store(Row::Remove(self.row_name(&record.name), version, haste));
         }
     }
 
@@ -230,7 +238,7 @@ impl Pua {
         }
         if let Some(id) = self.table.named(&name) {
             // A row without a name is older than one with it.
-            let is_newer = row.is_named && self.table.get(id).is_some_and(|it| !it.is_stored);
+            let is_newer = row.is_named() && self.table.get(id).is_some_and(|it| !it.is_stored);
             if !is_newer {
                 self.counters.rows_refused += 1;
                 return;
@@ -243,7 +251,7 @@ impl Pua {
             return self.sleep(host, &name, due);
         }
         if let Some(id) = self.restore(host, row) {
-            if !row.is_named {
+            if !row.is_named() {
                 // From here on it has a row with a name.
                 self.changed(host, id);
             }
@@ -323,7 +331,7 @@ impl Pua {
         };
         record.outbound_proxy = row.outbound_proxy.as_deref().map(Into::into);
         record.extra_headers = row.extra_headers.as_str().into();
-        record.is_stored = row.is_named;
+        record.is_stored = row.is_named();
         record.pause = Some(now + ms(spread));
         if record.leg().is_some() {
             self.table.add_call(id, &call_id);
@@ -336,7 +344,7 @@ impl Pua {
         let date_of = |at: Instant| i64::try_from(date + at.since(now).as_secs()).unwrap_or(0);
         let mut row = PuaRow {
             series: record.series.clone(),
-            is_named: true,
+            name: self.row_name(&record.name),
             expires: 0,
             desired: match record.until {
                 Until::Forever => 0,

@@ -262,3 +262,25 @@ fn in_database_mode_a_restart_goes_on() {
     rig.advance(secs(1));
     assert_eq!(rig.request().body(), "B", "the body outlives the restart");
 }
+
+#[test]
+fn nodes_of_one_table_leave_each_other_alone() {
+    let node = |server_id| Settings { server_id, ..settings() };
+    let mut rig = Rig::new(node(1));
+    rig.publish_body("X", "B");
+    let got = rig.request();
+    rig.ok(&got, "e1", 3600);
+    let _ = rig.command("pua.cleanup", &[]);
+    rig.restart(node(2));
+    rig.publish_body("X", "C");
+    let got = rig.request();
+    assert_eq!(got.etag(), None, "the other's tag is not ours");
+    rig.ok(&got, "e2", 3600);
+    let _ = rig.command("pua.cleanup", &[]);
+    let tags: Vec<&str> = rig.table.iter().map(|(_, row)| row.etag.as_str()).collect();
+    assert_eq!(tags, ["e1", "e2"]);
+    rig.restart(node(1));
+    rig.publish_body("X", "D");
+    rig.advance(secs(3));
+    assert_eq!(rig.request().etag(), Some("e1"));
+}

@@ -244,7 +244,7 @@ impl Rig {
     fn stored(&mut self, row: Row) {
         match row {
             Row::Put(row, ..) => {
-                let name = row.series.name();
+                let name = row.name.clone();
                 self.table.retain(|(own, _)| *own != name);
                 self.table.push((name, *row));
             }
