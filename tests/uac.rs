@@ -3,17 +3,20 @@
 //! For: Kamailio as a provider that wants credentials for everything and numbers that rise; SIPp as
 //! registrars with habits of their own; many accounts at once.
 //! Not here: what a record does step by step; that is tested in `modules`.
-//! Needs: Debian's `kamailio` and `sip-tester`.
+//! Needs: Debian's `kamailio`, `sip-tester` and `sqlite3`.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use strowger_tests::binary;
 use strowger_tests::datagram::{Peer, header, status};
 use strowger_tests::folder::Folder;
 use strowger_tests::kamailio::Kamailio;
 use strowger_tests::ports;
-use strowger_tests::process::PATIENCE;
+use strowger_tests::process::{PATIENCE, Signal};
 use strowger_tests::proxy::Proxy;
 use strowger_tests::sipp::Sipp;
 
@@ -356,6 +359,47 @@ fn a_registrar_that_was_silent_is_registered_at_when_it_speaks() {
     };
     speaking.peer.send(answer(&register).as_bytes());
     wait_for(&mut proxy, "uac_regactive", 1);
+}
+
+/// Has SQLite do something.
+fn sqlite(database: &Path, sql: &str) {
+    let done = Command::new("sqlite3").arg(database).arg(sql).output().expect("sqlite3 runs");
+    assert!(done.status.success(), "{done:?}");
+}
+
+#[test]
+fn a_row_that_goes_is_unregistered_and_the_others_are_left_alone() {
+    let folder = Folder::new("uac-table");
+    let mut registrar = Sipp::callee("registrar.xml");
+    let database = folder.path().join("state.db");
+    let text = format!("[storage]\nurl = \"sqlite:{}\"\n", database.display());
+    let file = folder.write("strowger.toml", &text);
+    let made = Command::new(binary::strowger()).args(["db", "create", "-f"]).arg(&file).output();
+    assert!(made.expect("strowger runs").status.success());
+    let row = |uuid: &str, proxy: &str| {
+        format!(
+            "INSERT INTO uacreg (l_uuid, l_username, l_domain, r_username, r_domain, realm, \
+             auth_username, auth_password, auth_ha1, auth_proxy, expires) VALUES ('{uuid}', 'bob', \
+             'local.example', 'trunk01', 'provider.example', '', 'trunk01', 'pw1', '', '{proxy}', \
+             600);"
+        )
+    };
+    let proxy = format!("sip:127.0.0.1:{}", registrar.port());
+    sqlite(&database, &(row("u1", &proxy) + &row("u2", &proxy) + &row("u3", "nowhere")));
+    let mut node = Proxy::start(&["-f", file.to_str().expect("a readable path")]);
+    wait_for(&mut node, "uac_regactive", 2);
+    assert_eq!(node.summary().counted("uac_regtotal"), 2, "a row that cannot be used is left out");
+    let before = node.summary().counted("uac_registers_sent");
+    sqlite(&database, "DELETE FROM uacreg WHERE l_uuid = 'u2'");
+    node.process().signal(Signal::Hup);
+    // A challenged REGISTER with Expires 0, or two, and nothing else.
+    wait_for(&mut node, "uac_reg_successes", 3);
+    let summary = node.summary();
+    assert_eq!((summary.counted("uac_regtotal"), summary.counted("uac_reg_leaving")), (1, 0));
+    assert_eq!(summary.counted("uac_regactive"), 1, "{summary:#?}");
+    assert!(summary.counted("uac_registers_sent") - before <= 2, "{summary:#?}");
+    let counts = registrar.stop(PATIENCE);
+    assert_eq!((counts.successful, counts.failed), (3, 0), "{counts:?}");
 }
 
 #[test]

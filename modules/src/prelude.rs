@@ -14,7 +14,7 @@ pub use crate::permissions::{Permissions, PermissionsRequest};
 pub use crate::pike::Pike;
 pub use crate::pua::Pua;
 pub use crate::registrar::{ForkingTo, LookingUp, Registrar, SaveOptions, Saving, Trusted};
-pub use crate::uac::{RequestBy, Uac, UacRequest};
+pub use crate::uac::{OwnRequest, RequestBy, Uac, UacRequest};
 pub use strowger_sip::message::{MethodKind, StatusCode, Uri};
 pub use strowger_sip::module::{ConfiguredModules, Event, Host, Module, Modules};
 pub use strowger_sip::routing::{

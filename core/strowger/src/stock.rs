@@ -237,7 +237,9 @@ impl Stock {
     /// call that is tracked. Whoever challenges the callee is no trunk.
     fn answers_within(&self, request: &mut Request<'_, Stock>) -> bool {
         let account = self.uac_trunk.as_ref();
-        if (!self.uac_auth && account.is_none()) || request.method() == MethodKind::Ack {
+        let has_trunks = self.next_hop.is_some() || self.trunk_set.is_some();
+        let answers = (self.uac_auth && has_trunks) || account.is_some();
+        if !answers || request.method() == MethodKind::Ack {
             return false;
         }
         let from_caller = request.dialog().snapshot().is_some_and(|call| call.direction == 1);
@@ -381,9 +383,9 @@ impl Stock {
             let outcome = request.dispatcher().relay(set, self.trunk_algorithm).await?;
             return Ok(self.answer_challenges(request, outcome).await);
         }
-        if self.uac_auth {
-            let uri = request.request_uri().to_vec();
-            let next_hop = self.next_hop.as_ref().map(|uri| uri.as_bytes());
+        // Whoever is called somewhere else gets no proof of ours.
+        if let Some(next_hop) = self.next_hop.as_ref().filter(|_| self.uac_auth) {
+            let (uri, next_hop) = (request.request_uri().to_vec(), Some(next_hop.as_bytes()));
             let destination = Destination { uri: &uri, path: None, next_hop, flow: None };
             return Ok(request.uac().relay_in_dialog(&destination).await.into());
         }

@@ -8,7 +8,7 @@
 
 use super::challenge::{self, By, choose};
 use super::proof::{Said, Session, cnonce};
-use super::rewrite::own_param;
+use super::rewrite::Own;
 use super::secret::Credential;
 use super::{Call, Uac};
 use crate::keyed::hmac;
@@ -158,13 +158,8 @@ impl Uac {
 
     /// A request within a dialog whose first request was answered for: how much its numbers are
     /// greater on the other side.
-    pub(super) fn shift_of(&self, host: &impl Host<Uac>, message: Message<'_>) -> u32 {
-        if message.to_tag().is_none() {
-            return 0;
-        }
-        let Some((value, _)) = own_param(message, SHIFT_PARAM, |uri| host.is_ours(uri)) else {
-            return 0;
-        };
+    pub(super) fn shift_of(&self, message: Message<'_>, own: &Own<'_>) -> u32 {
+        let Some(value) = own.shift else { return 0 };
         let parts = str::from_utf8(value).ok().and_then(|value| value.split_once('.'));
         let Some((shift, mark)) = parts else { return 0 };
         let Ok(shift) = shift.parse::<u32>() else { return 0 };
@@ -176,7 +171,7 @@ impl Uac {
 }
 
 /// The parameter of Record-Route that says how much a caller's numbers are shifted.
-const SHIFT_PARAM: &str = "cs";
+pub(super) const SHIFT_PARAM: &str = "cs";
 /// The greatest shift: `auth_rounds_max` is at most 10.
 const SHIFT_MAX: u32 = 10;
 

@@ -217,8 +217,11 @@ impl Module for Uac {
         outgoing: &mut Outgoing<'_>,
     ) {
         let message = request.incoming.message();
-        self.follow(host, (message, request.transaction), outgoing);
-        let shift = self.shift_of(host, message);
+        let own = self.settings.own_entry(message, |uri| host.is_ours(uri));
+        let shift = own.as_ref().map_or(0, |own| self.shift_of(message, own));
+        if let Some(own) = &own {
+            self.follow(host, (message, request.transaction), own, outgoing);
+        }
         if shift > 0 {
             answer::shift_number(message, shift, outgoing.edits);
         }

@@ -221,8 +221,10 @@ where
 
     fn restore(&mut self, replaced: Header) -> bool {
         let message = self.request.message();
-        let restored =
-            self.with(|uac, host, _| uac.restored(message, replaced, |uri| host.is_ours(uri)));
+        let restored = self.with(|uac, host, _| {
+            let own = uac.settings.own_entry(message, |uri| host.is_ours(uri))?;
+            uac.restored(message, replaced, &own)
+        });
         restored.is_some_and(|restored| self.apply(&restored))
     }
 

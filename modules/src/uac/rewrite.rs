@@ -8,9 +8,11 @@
 //! receiver wrote.
 
 use super::address::{self, Change};
+use super::answer::SHIFT_PARAM;
 use super::cookie::{Header, Pair, Sealer, Shown, Way, Whose, fold, unfold};
 use super::settings::{CookieForm, RestoreMode, Settings};
 use super::{Attached, Uac};
+use strowger_sip::engine::slots::ServerId;
 use strowger_sip::message::{Edits, HeaderName, Message, NameAddr, Uri};
 use strowger_sip::module::{Departing, Host, Outgoing};
 
@@ -86,26 +88,41 @@ impl Settings {
     }
 }
 
-/// The URI parameters of this node's own entry that led the request here, as `name` has them; from
-/// the topmost Route entries, or from the Request-URI that a strict router has put them into.
-pub(super) fn own_param<'m>(
-    message: Message<'m>,
-    name: &str,
-    is_ours: impl Fn(&Uri<'_>) -> bool,
-) -> Option<(&'m [u8], Option<&'m [u8]>)> {
-    let look = |uri: &Uri<'m>| {
-        let value = uri.params.value(name.as_bytes())?;
-        Some((value, uri.params.value(b"ftag")))
-    };
-    // With double record-routing the first two entries are ours.
-    for route in message.routes().take(2) {
-        let uri = route.ok()?.uri().ok()?;
-        if let Some(found) = look(&uri) {
-            return is_ours(&uri).then_some(found);
+/// What this node's own entry in a Route says.
+pub(super) struct Own<'m> {
+    /// What remembers From, and what To.
+    cookies: [Option<&'m [u8]>; 2],
+    /// What remembers raised numbers.
+    pub(super) shift: Option<&'m [u8]>,
+    ftag: Option<&'m [u8]>,
+}
+
+impl Settings {
+    /// The entry that led a request within a dialog here: one of the topmost in Route, or the
+    /// Request-URI that a strict router has put it into. `None` when it remembers nothing.
+    pub(super) fn own_entry<'m>(
+        &self,
+        message: Message<'m>,
+        is_ours: impl Fn(&Uri<'_>) -> bool,
+    ) -> Option<Own<'m>> {
+        let _ = message.to_tag()?;
+        let look = |uri: &Uri<'m>| {
+            let value = |name: &str| uri.params.value(name.as_bytes());
+            let cookies = [value(&self.from_param), value(&self.to_param)];
+            let shift = value(SHIFT_PARAM);
+            let any = shift.is_some() || cookies.iter().any(Option::is_some);
+            any.then(|| Own { cookies, shift, ftag: value("ftag") })
+        };
+        // With double record-routing the first two entries are ours.
+        for route in message.routes().take(2) {
+            let uri = route.ok()?.uri().ok()?;
+            if let Some(own) = look(&uri) {
+                return is_ours(&uri).then_some(own);
+            }
         }
+        let target = message.uri().ok().filter(|uri| uri.user.is_none())?;
+        look(&target).filter(|_| is_ours(&target))
     }
-    let target = message.uri().ok().filter(|uri| uri.user.is_none())?;
-    look(&target).filter(|_| is_ours(&target))
 }
 
 impl Uac {
@@ -114,10 +131,10 @@ impl Uac {
         &self,
         message: Message<'_>,
         replaced: Header,
-        is_ours: impl Fn(&Uri<'_>) -> bool,
+        own: &Own<'_>,
     ) -> Option<Restored> {
         let name = self.settings.param(replaced);
-        let (cookie, ftag) = own_param(message, name, is_ours)?;
+        let cookie = own.cookies.get(replaced.place()).copied().flatten()?;
         let from_tag = message.from_tag().unwrap_or_default();
         let call_id = message.call_id().unwrap_or_default();
         let (header, value) = match self.settings.form {
@@ -127,7 +144,7 @@ impl Uac {
                 of_pair(message, replaced, &pair, way)?
             }
             CookieForm::Kamailio => {
-                let header = match ftag {
+                let header = match own.ftag {
                     Some(ftag) if ftag != from_tag => replaced.other(),
                     Some(_) | None => replaced,
                 };
@@ -148,16 +165,15 @@ impl Uac {
     pub(super) fn follow(
         &self,
         host: &mut impl Host<Uac>,
-        (message, transaction): (Message<'_>, Option<strowger_sip::engine::slots::ServerId>),
+        (message, transaction): (Message<'_>, Option<ServerId>),
+        own: &Own<'_>,
         outgoing: &mut Outgoing<'_>,
     ) {
-        if self.settings.restore != RestoreMode::Auto || message.to_tag().is_none() {
+        if self.settings.restore != RestoreMode::Auto {
             return;
         }
         for replaced in Header::BOTH {
-            let Some(restored) = self.restored(message, replaced, |uri| host.is_ours(uri)) else {
-                continue;
-            };
+            let Some(restored) = self.restored(message, replaced, own) else { continue };
             outgoing.record_route_params.extend_from_slice(&restored.param);
             // With as many edits as there may be, the request goes as it is.
             let _ = outgoing.edits.replace(restored.header.name(), 0, &restored.value);
