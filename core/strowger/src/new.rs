@@ -173,7 +173,7 @@ impl NewCrate {
         let here = own.join("Cargo.toml").is_file().then(|| own.to_owned());
         match self.path.clone().or(here.filter(|_| self.release.is_none())) {
             Some(path) => {
-                let path = fs::canonicalize(&path).unwrap_or(path);
+                let path = std::path::absolute(&path).unwrap_or(path);
                 format!("{{ path = {:?} }}", path.display().to_string())
             }
             None => {

@@ -1,6 +1,6 @@
 //! A set of destinations may have none that is usable.
 //!
-//! Says: From<Result<Outcome, NoDestination>>` is not satisfied
+//! Says: NoDestination>>` is not satisfied
 
 use strowger::prelude::*;
 

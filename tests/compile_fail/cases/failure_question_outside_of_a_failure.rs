@@ -1,6 +1,6 @@
 //! What only a failed relay can tell is asked of any.
 //!
-//! Says: no method named `is_timeout` found for enum `Outcome`
+//! Says: no method named `is_timeout` found for enum
 
 use strowger::prelude::*;
 

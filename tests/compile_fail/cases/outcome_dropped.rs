@@ -1,6 +1,6 @@
 //! A relay is awaited, and nobody looks how it ended.
 //!
-//! Says: unused `Outcome` that must be used
+//! Says: Outcome` that must be used
 #![deny(unused_must_use)]
 
 use strowger::prelude::*;

@@ -5,7 +5,6 @@
 //! calls that come in by it.
 //! Not here: the account itself (`[[uac.registration]]`, or rows of the table `uacreg`).
 
-use strowger::modules::uac::Uac;
 use strowger::prelude::*;
 
 /// The group of `[[permissions.address]]` that holds the telephone system.

@@ -11,6 +11,11 @@ use strowger::prelude::*;
 /// The group of `[[permissions.address]]` that holds the way to the telephone network.
 const NETWORK: u32 = 1;
 
+/// A contact that nobody out here can reach, or that is not where the message came from.
+fn behind_router() -> NatTests {
+    NatTests::CONTACT | NatTests::CONTACT_PORT
+}
+
 /// The routing; `[routing]` says what it does.
 #[derive(Clone, Debug)]
 pub struct Residential {
@@ -34,11 +39,11 @@ impl Routing for Residential {
 
     async fn request(&self, mut request: Request<'_, Self>) -> Result<Answer, Reply> {
         if let Some(within) = request.loose_route()? {
-            return if within.is_in_dialog() {
-                Ok(within.relay().into())
-            } else {
-                Err(Reply::forbidden())
-            };
+            return self.within(within);
+        }
+        let registers = request.method() == MethodKind::Register;
+        if !registers && !request.nat_uac_test(behind_router()).is_empty() {
+            request.contact_alias(AliasWhen::Different)?;
         }
         match request.method() {
             MethodKind::Register if request.is_for_this_node() => self.register(&request).await,
@@ -50,9 +55,32 @@ impl Routing for Residential {
             _ => Err(Reply::new(405)),
         }
     }
+
+    fn response(&self, response: &mut Response<'_>) {
+        let is_answer = (101..300).contains(&response.status().code());
+        if is_answer
+            && response.is_first_hop()
+            && !response.nat_uac_test(behind_router()).is_empty()
+        {
+            // Without room for the edit the response goes as it is.
+            let _ = response.contact_alias(AliasWhen::Different);
+        }
+    }
 }
 
 impl Residential {
+    /// Along the route set; where that ends here, to where a user behind a router really is.
+    fn within(&self, mut within: Within<'_, '_, Self>) -> Result<Answer, Reply> {
+        if !within.is_in_dialog() {
+            return Err(Reply::forbidden());
+        }
+        let ends_here = !within.has_more();
+        match within.request().handle_ruri_alias().filter(|_| ends_here) {
+            Some(to) => Ok(within.request().fork().to_by(to.uri, to.next_hop).into()),
+            None => Ok(within.relay().into()),
+        }
+    }
+
     /// Whoever proves to be a user may change the contacts of that user.
     async fn register(&self, request: &Request<'_, Self>) -> Result<Answer, Reply> {
         let user = request.authenticate(&self.realm).await?;

@@ -66,6 +66,8 @@ impl<N: Node> Play<N> {
             let wrong = "nodes, parties, settings and routes are set up before the flow".into();
             return Err(failure(name, (1, "(the lines)"), wrong, &self.run));
         }
+        // What it sent as it started is there to be read.
+        self.step(name, (1, "(the start)"), Run::collect)?;
         for (block, event) in &script.events {
             self.step(name, (block.line, &block.text), |run| run.event(event))?;
         }

@@ -283,7 +283,12 @@ impl<'s, N: Node + ?Sized> Run<'s, N> {
     pub(super) fn exchange(&self, name: &str) -> Result<(&Text, &Text), Wrong> {
         let party = &self.parties[self.place(name)?];
         let call = party.calls.get(party.current);
-        let last = call.and_then(|call| Some((&call.asked.last()?.0, call.answers.last()?)));
+        let last = call.and_then(|call| {
+            let answer = call.answers.last()?;
+            // An ACK that went out since is no request of its own.
+            let mut asked = call.asked.iter().rev().map(|(text, _)| text);
+            Some((asked.find(|text| text.method() == answer.method())?, answer))
+        });
         Ok(last.ok_or_else(|| format!("{name} has read no answer"))?)
     }
 
