@@ -63,7 +63,7 @@ enum Row {
 
 impl Rows for Row {
     fn tables(first: Place, visit: &mut dyn FnMut(Place, &'static Table)) {
-        [&CONTACTS, &groups::NOTES].map(|table| visit(first, table));
+        [&CONTACTS, &groups::NOTES].into_iter().for_each(|table| visit(first, table));
     }
 
     fn into_order(self) -> Option<(Place, Order)> {
