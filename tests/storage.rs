@@ -63,15 +63,12 @@ enum Row {
 
 impl Rows for Row {
     fn tables(first: Place, visit: &mut dyn FnMut(Place, &'static Table)) {
-        visit(first, &CONTACTS);
-        visit(first, &groups::NOTES);
+        [&CONTACTS, &groups::NOTES].into_iter().for_each(|table| visit(first, table));
     }
 
     fn into_order(self) -> Option<(Place, Order)> {
-        match self {
-            Row::To(order) => Some((0, order)),
-            Row::From(_) => None,
-        }
+        let Row::To(order) = self else { return None };
+        Some((0, order))
     }
 
     fn from_note(_: Place, note: Note) -> Result<Option<Row>, RowFault> {
@@ -201,11 +198,11 @@ fn sqlite(folder: &Folder) -> StorageSettings {
 fn server(kind: database::Kind) -> (Server, StorageSettings) {
     let server = Server::start(kind);
     let settings = settings(&server.url());
-    let missing =
-        admin::run(&settings, &[&CONTACTS, &groups::NOTES], Task::Check).expect_err("no tables");
+    let both = [&CONTACTS, &groups::NOTES];
+    let missing = admin::run(&settings, &both, Task::Check).expect_err("no tables");
     assert!(missing.is_configuration() && missing.to_string().contains("db create"), "{missing}");
-    admin::run(&settings, &[&CONTACTS, &groups::NOTES], Task::Create).expect("made");
-    admin::run(&settings, &[&CONTACTS, &groups::NOTES], Task::Check).expect("good");
+    admin::run(&settings, &both, Task::Create).expect("made");
+    admin::run(&settings, &both, Task::Check).expect("good");
     (server, settings)
 }
 
@@ -253,8 +250,7 @@ fn keeps_what_it_is_given(settings: &StorageSettings) {
     rig.wait_until("written", |summary| summary.waiting == 0);
     let by = |ruid: &str| vec![("ruid", Datum::Text(ruid.to_owned()))];
     for (ticket, ruid, rows) in [(3, "row 0", vec![contact("row 0", 2)]), (4, "row 2", vec![])] {
-        let find = Order { action: Action::Find(by(ruid)), ..put(ruid, 1) };
-        rig.give([promised(find, ticket)]);
+        rig.give([promised(Order { action: Action::Find(by(ruid)), ..put(ruid, 1) }, ticket)]);
         let note = rig.note_within(PATIENCE).expect("a note");
         let Note::Found(Ticket(told), records) = note else { panic!("{note:?}") };
         assert_eq!((told, records), (ticket, rows));

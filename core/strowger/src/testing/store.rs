@@ -93,23 +93,6 @@ impl Rows {
                 self.set(key.iter().map(text).collect::<Vec<_>>().join("\n"), version, None);
                 None
             }
-            Action::Replace(group, rows) => {
-                let by = self.table.indexes.first().copied().unwrap_or_default();
-                let by = by.iter().filter_map(|column| self.table.place(column));
-                let places: Vec<usize> = by.collect();
-                let is_of_group = |record: &Record| {
-                    places
-                        .iter()
-                        .zip(&group)
-                        .all(|(place, value)| record.get(*place) == Some(value))
-                };
-                self.rows.retain(|_, (_, record)| !record.as_ref().is_some_and(is_of_group));
-                for record in rows {
-                    let key = self.key_of(&record);
-                    self.set(key, version, Some(record));
-                }
-                None
-            }
             Action::Find(wanted) => {
                 let fits = |record: &&Record| {
                     wanted.iter().all(|(column, value)| {
