@@ -76,9 +76,9 @@ fn is_found(at: SocketAddr, user: &str, agent: &Peer) -> bool {
             return true;
         }
         let soon = Instant::now() + Duration::from_millis(50);
-        match peer.receive(soon).as_deref().and_then(datagram::status) {
-            Some(404 | 480) => return false,
-            Some(_) | None => {}
+        let status = peer.receive(soon).as_deref().and_then(datagram::status);
+        if matches!(status, Some(404 | 480)) {
+            return false;
         }
         assert!(Instant::now() < end, "nothing becomes of a request for {user} at {at}");
     }
@@ -137,8 +137,10 @@ impl Watcher {
     }
 }
 
-/// Who is told of in a document, in which state and why.
-fn told(body: &str) -> Option<(u32, Vec<(String, ContactState, Event)>)> {
+/// A document's version, and of whom it tells: in which state, and why.
+type Told = (u32, Vec<(String, ContactState, Event)>);
+
+fn told(body: &str) -> Option<Told> {
     let Reginfo { version, registrations, .. } = reginfo::read(body.as_bytes()).ok()?;
     let contacts = registrations.iter().flat_map(|one| &one.contacts);
     let one = |contact: &reginfo::Contact| (contact.uri.clone(), contact.state, contact.event);
