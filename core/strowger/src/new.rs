@@ -253,7 +253,8 @@ mod tests {
                 }
             }
         }
-        (found.sort(), there.sort());
+        found.sort();
+        there.sort();
         assert_eq!(found, there);
         let named = named("use my_proxy::x; my-proxy", "big-edge");
         assert_eq!(named, "use big_edge::x; big-edge");
