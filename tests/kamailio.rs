@@ -14,7 +14,7 @@ use strowger_tests::datagram::Peer;
 use strowger_tests::folder::Folder;
 use strowger_tests::kamailio::Kamailio;
 use strowger_tests::process::PATIENCE;
-use strowger_tests::proxy::Proxy;
+use strowger_tests::proxy::{self, Proxy};
 use strowger_tests::sipp::Sipp;
 
 /// Half of them register here, the others there.
@@ -45,6 +45,10 @@ fn stage(db_mode: u32) -> Stage {
         server.url()
     );
     let file = folder.write("strowger.toml", &text);
+    // What the other does not have: tables of modules that it does not load.
+    let mut create =
+        proxy::run(&[&["db", "create", "-f", file.to_str().expect("a readable path")]]);
+    assert!(create.wait(PATIENCE).success());
     let kamailio = Kamailio::start(&server);
     let proxy = Proxy::start(&["-f", file.to_str().expect("a readable path")]);
     Stage { folder, proxy, kamailio, server }
