@@ -1,9 +1,10 @@
 //! A bench for the modules' tests: a shard, or several that hear each other.
 
-use strowger_sip::engine::{Input, Settings, Setup};
+use strowger_sip::engine::{Input, RowOf, Settings, Setup};
 use strowger_sip::rig::{Bench, udp_listener};
 use strowger_sip::routing::Routing;
 use strowger_sip::shard::{ShardId, ShardMap};
+use strowger_sip::storage::{Note, Order};
 use strowger_sip::time::Duration;
 use strowger_sip::transport::{ListenerId, Listeners};
 
@@ -111,6 +112,27 @@ impl<R: Routing> Node<R> {
                 }
             }
             if !carried {
+                return;
+            }
+        }
+    }
+
+    /// The same with orders to storage, each of them answered at once or never.
+    pub(crate) fn settle_with(&mut self, mut carry_out: impl FnMut(Order) -> Option<Note>) {
+        loop {
+            self.settle();
+            let mut answered = false;
+            for shard in &mut self.shards {
+                for row in shard.take_rows() {
+                    let Some((place, order)) = row.into_order() else { continue };
+                    let Some(note) = carry_out(order) else { continue };
+                    if let Ok(Some(row)) = RowOf::<R>::from_note(place, note) {
+                        answered = true;
+                        shard.input(Input::Row(row));
+                    }
+                }
+            }
+            if !answered {
                 return;
             }
         }

@@ -4,6 +4,7 @@
 //! Not here: what follows from it (`registrar`, `usrloc`).
 
 use std::net::{IpAddr, SocketAddr};
+use strowger_modules::nathelper;
 use strowger_sip::message::{Contacts, Host, Message, TransportName};
 
 /// The port that a Via without one means, over UDP and TCP.
@@ -33,15 +34,11 @@ fn names_private_contact(message: Message<'_>) -> bool {
     })
 }
 
-/// RFC 1918 and RFC 6598; for IPv6 RFC 4193.
+/// What `nathelper` calls so (RFC 1918 and RFC 6598), and RFC 4193: nobody translates these, but
+/// nobody out here reaches them either.
 fn is_private(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            let [first, second, ..] = v4.octets();
-            v4.is_private() || (first == 100 && second & 0xc0 == 64)
-        }
-        IpAddr::V6(v6) => v6.is_unique_local(),
-    }
+    nathelper::is_private(address)
+        || matches!(address, IpAddr::V6(address) if address.is_unique_local())
 }
 
 #[cfg(test)]

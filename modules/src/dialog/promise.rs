@@ -4,9 +4,9 @@
 //! process, with its limits and its deadline; so the rows are durable before the 2xx goes upstream.
 //! The rule when storage refuses, or says nothing in time (`when_refused`):
 //! - `refuse`: the caller gets 503 with Retry-After, the callee an ACK and a BYE; the dialog has
-//!   failed with 503, and never started. For a while after that new calls get their 503 before
-//!   anybody's phone rings, so that few are answered in vain while the database is away. What goes
-//!   on already is not touched.
+//!   failed with 503, and never started. For a while after that new calls of this shard get their
+//!   503 before anybody's phone rings, so that few are answered in vain while the database is
+//!   away; each shard finds out by itself. What goes on already is not touched.
 //! - `relay`: the 2xx goes upstream, later; the row is written when storage is back. For who would
 //!   rather forget a call than refuse it.
 //!

@@ -277,24 +277,7 @@ impl Town {
 
     /// Carries messages between shards and to storage until there are none.
     pub(crate) fn settle(&mut self) -> Vec<Sent> {
-        loop {
-            self.node.settle();
-            let mut quiet = true;
-            for shard in &mut self.node.shards {
-                for row in shard.take_rows() {
-                    let Some((place, order)) = row.into_order() else { continue };
-                    let Some(note) = self.storage.carry_out(order) else { continue };
-                    if let Ok(Some(row)) = RowOf::<House>::from_note(place, note) {
-                        quiet = false;
-                        shard.input(Input::Row(row));
-                    }
-                }
-            }
-            if quiet {
-                break;
-            }
-        }
-        self.node.settle();
+        self.node.settle_with(|order| self.storage.carry_out(order));
         self.node.shards.iter_mut().flat_map(bench::sent).collect()
     }
 
