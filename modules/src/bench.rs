@@ -4,7 +4,7 @@ use strowger_sip::engine::{Input, RowOf, Settings, Setup};
 use strowger_sip::rig::{Bench, udp_listener};
 use strowger_sip::routing::Routing;
 use strowger_sip::shard::{ShardId, ShardMap};
-use strowger_sip::storage::{Note, Order};
+use strowger_sip::storage::{Note, Order, Rows};
 use strowger_sip::time::Duration;
 use strowger_sip::transport::{ListenerId, Listeners};
 
@@ -118,7 +118,10 @@ impl<R: Routing> Node<R> {
     }
 
     /// The same with orders to storage, each of them answered at once or never.
-    pub(crate) fn settle_with(&mut self, mut carry_out: impl FnMut(Order) -> Option<Note>) {
+    pub(crate) fn settle_with(&mut self, mut carry_out: impl FnMut(Order) -> Option<Note>)
+    where
+        RowOf<R>: Rows,
+    {
         loop {
             self.settle();
             let mut answered = false;
